@@ -32,7 +32,7 @@ verify: deps ## read-only: format, clippy with warnings as errors, docs, tidy
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items --quiet
-	cargo test --locked -p tests --test tidy
+	cargo test --release --locked -p tests --test tidy
 
 fix: ## rewrite the format and what clippy can mend by itself
 	cargo fmt --all
