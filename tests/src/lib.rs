@@ -1,1 +1,4 @@
-//! Placeholder.
+//! What the tests of whole nodes and clusters stand on; nothing here is shipped.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)] // Tests drive real processes from outside.
+
+pub mod process;

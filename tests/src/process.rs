@@ -1,0 +1,229 @@
+//! A real `weir server` process for tests: started on free ports, killed without mercy, ended when the test ends.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a node may take until it is ready; a loaded two-core machine compiles beside the tests.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// The root of the checkout.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace is above").to_path_buf()
+}
+
+/// `target/release/weir`, which `make test` has built before it runs the tests.
+pub fn weir_binary() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    let binary = target.join("release/weir");
+    assert!(binary.exists(), "{} is missing: run `make build` first", binary.display());
+    binary
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("loopback has a free port").port()
+}
+
+/// One combined node with its data in a directory of its own.
+pub struct Node {
+    pub port: u16,
+    pub controller_port: u16,
+    pub http_port: u16,
+    pub dir: tempfile::TempDir,
+    child: Option<Child>,
+    settings: Vec<String>,
+}
+
+impl Node {
+    /// Starts a node and waits until it is ready. `settings` are further `name=value`.
+    pub fn start(settings: &[&str]) -> Node {
+        let mut node = Node {
+            port: free_port(),
+            controller_port: free_port(),
+            http_port: free_port(),
+            dir: tempfile::tempdir().expect("a temporary directory"),
+            child: None,
+            settings: settings.iter().map(|s| (*s).to_owned()).collect(),
+        };
+        node.launch();
+        node
+    }
+
+    pub fn bootstrap(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    /// The command that starts this node, for tests that want to see it fail.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(weir_binary());
+        command.arg("server");
+        let own = [
+            "node.id=1".to_owned(),
+            "process.roles=broker,controller".to_owned(),
+            format!("controller.quorum.voters=1@127.0.0.1:{}", self.controller_port),
+            format!("listeners=PLAINTEXT://127.0.0.1:{},CONTROLLER://127.0.0.1:{}", self.port, self.controller_port),
+            "controller.listener.names=CONTROLLER".to_owned(),
+            format!("log.dirs={}", self.data().display()),
+            format!("weir.http.listener=127.0.0.1:{}", self.http_port),
+        ];
+        for setting in own.iter().chain(&self.settings) {
+            command.args(["--set", setting]);
+        }
+        command
+    }
+
+    /// Starts the process on the same directory and waits until `/readyz` says yes.
+    pub fn launch(&mut self) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join("log"));
+        let log = log.expect("the log can be written");
+        let mut command = self.command();
+        command.stdout(log.try_clone().expect("a second handle")).stderr(log).stdin(Stdio::null());
+        self.child = Some(command.spawn().expect("weir starts"));
+        let deadline = Instant::now() + READY_WITHIN;
+        while self.http("/readyz").is_none_or(|(status, _)| status != 200) {
+            let ended = self.child.as_mut().expect("just started").try_wait().expect("its state can be asked");
+            assert!(ended.is_none(), "weir ended with {ended:?}:\n{}", self.log());
+            assert!(Instant::now() < deadline, "not ready in {READY_WITHIN:?}:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        child.kill().expect("it can be killed");
+        child.wait().expect("it ends");
+    }
+
+    /// SIGTERM; returns the exit code.
+    pub fn stop(&mut self) -> Option<i32> {
+        let mut child = self.child.take().expect("it runs");
+        let status = Command::new("kill").arg(child.id().to_string()).status().expect("kill runs");
+        assert!(status.success(), "the process was there");
+        let deadline = Instant::now() + READY_WITHIN;
+        loop {
+            if let Some(status) = child.try_wait().expect("its state can be asked") {
+                return status.code();
+            }
+            assert!(Instant::now() < deadline, "it does not stop:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|c| matches!(c.try_wait(), Ok(None)))
+    }
+
+    /// GET from the node's HTTP listener: status and body; None if nobody listens.
+    pub fn http(&self, path: &str) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.http_port)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let status = answer.split(' ').nth(1)?.parse().ok()?;
+        Some((status, answer.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned()))
+    }
+
+    /// A raw connection to the broker's listener.
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).expect("the broker listens");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a time-out can be set");
+        stream
+    }
+
+    /// Resident memory of the process in KiB, file-backed pages left out.
+    pub fn rss_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let field = |name: &str| -> u64 {
+            let line = status.lines().find(|l| l.starts_with(name)).unwrap_or("");
+            line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0)
+        };
+        field("RssAnon:") + field("RssShmem:")
+    }
+
+    /// Runs `weir ARGS` against this node.
+    pub fn weir(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(weir_binary());
+        command.env("WEIR_BOOTSTRAP", self.bootstrap()).args(args).stdin(Stdio::null());
+        command.output().expect("weir runs")
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail: Vec<&str> = log.lines().rev().take(30).collect();
+            let tail: Vec<&str> = tail.into_iter().rev().collect();
+            std::io::stderr().write_all(format!("the node's log ended:\n{}\n", tail.join("\n")).as_bytes()).ok();
+        }
+    }
+}
+
+/// Other people's programs. `make test-deps` installs them.
+pub mod runtimes {
+    use super::*;
+
+    /// Whether `name` (`kcat`, `kafka`) is here. Missing: a loud word for a person, a failure for CI.
+    pub fn have(name: &str) -> bool {
+        let found = script().args(["have", name]).status().is_ok_and(|s| s.success());
+        if !found {
+            let told = format!("SKIPPED: {name} is not installed; `make test-deps` installs it\n");
+            assert!(std::env::var_os("CI").is_none(), "{told}");
+            std::io::stderr().write_all(told.as_bytes()).ok();
+        }
+        found
+    }
+
+    fn script() -> Command {
+        Command::new(root().join("tests/runtimes.sh"))
+    }
+
+    /// Runs a program to its end with `input` on its standard input and returns its standard output. Panics when it fails.
+    pub fn run(mut command: Command, input: &[u8]) -> String {
+        let what = format!("{command:?}");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|e| panic!("{what}: {e}"));
+        let mut stdin = child.stdin.take().expect("it was asked for");
+        let input = input.to_vec();
+        let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
+        let output = child.wait_with_output().expect("it ends");
+        writer.join().expect("the writer does not panic");
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{what}\n{}\n{out}\n{err}", output.status);
+        out.into_owned()
+    }
+
+    /// One of Kafka's own tools.
+    pub fn kafka(tool: &str, args: &[&str], input: &[u8]) -> String {
+        let mut command = script();
+        command.args(["kafka", tool]).args(args);
+        run(command, input)
+    }
+
+    pub fn kcat(args: &[&str], input: &[u8]) -> String {
+        let mut command = Command::new("kcat");
+        command.args(args);
+        run(command, input)
+    }
+}
