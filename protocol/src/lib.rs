@@ -1,1 +1,20 @@
-//! Placeholder.
+//! Kafka's nouns and bytes: ids, error codes, the codec of every message, record batches, config definitions.
+//!
+//! **Invariant:** knows no sockets, files or clocks. Nothing here panics on bytes from outside, and a length from the wire
+//! never reserves more memory than the frame can hold.
+
+mod api_key;
+pub mod chunk;
+pub mod codec;
+mod error;
+pub mod messages;
+pub mod schema;
+mod text;
+pub mod uuid;
+
+pub use api_key::ApiKey;
+pub use chunk::{Chunk, Records, Region};
+pub use codec::{DecodeError, Decoder, EncodeError, Encoder, Message, Request};
+pub use error::ErrorCode;
+pub use text::Str;
+pub use uuid::Uuid;
