@@ -7,10 +7,13 @@ mod api_key;
 pub mod chunk;
 pub mod codec;
 mod error;
+pub mod header;
 pub mod messages;
+pub mod record_frame;
 pub mod schema;
 mod text;
 pub mod uuid;
+pub mod value;
 
 pub use api_key::ApiKey;
 pub use chunk::{Chunk, Records, Region};
