@@ -38,6 +38,7 @@ fn main() {
         writeln!(out, "}}\npub use {module}::{};\n", message.name).expect("a String");
     }
     api_keys::write_records(&mut out, &messages);
+    api_keys::write_list(&mut out, &messages);
     let dir = std::env::var_os("OUT_DIR").expect("cargo sets it");
     std::fs::write(Path::new(&dir).join("messages.rs"), out).expect("OUT_DIR can be written");
     let mut keys = String::new();

@@ -41,6 +41,15 @@ pub fn write(out: &mut String, messages: &[Message]) {
     out.push_str("];\n");
 }
 
+/// A macro that hands the names of all messages to another macro, for tables over every message (tests, fuzz targets).
+/// It costs nothing where it is not used.
+pub fn write_list(out: &mut String, messages: &[Message]) {
+    let names: Vec<&str> = messages.iter().filter(|m| !m.versions.is_empty()).map(|m| m.name.as_str()).collect();
+    let all = names.join(" ");
+    writeln!(out, "/// Calls the macro `$then` with the names of all messages.").expect("a String");
+    writeln!(out, "#[macro_export]\nmacro_rules! each_message {{\n    ($then:ident) => {{ $then! {{ {all} }} }};\n}}").expect("a String");
+}
+
 /// One enum for the records of each log: read by key, written with it.
 pub fn write_records(out: &mut String, messages: &[Message]) {
     let mut families: BTreeMap<(String, String), Vec<&Message>> = BTreeMap::new();

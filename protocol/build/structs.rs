@@ -296,8 +296,8 @@ fn write_decode(out: &mut String, message: &Message, s: &Struct) {
         }
     }
     if flex_line(message, s) != "false" {
-        let into = if keeps_unknown_tags(message) { "m.unknown_tags =" } else { "" };
-        line!(out, "        if flex {{\n            {into} d.tagged(|tag, d| {{\n                let _ = (&d, &m);\n                match tag {{");
+        let read = if keeps_unknown_tags(message) { "m.unknown_tags = d.tagged_keeping" } else { "d.tagged" };
+        line!(out, "        if flex {{\n            {read}(|tag, d| {{\n                let _ = (&d, &m);\n                match tag {{");
         for f in &s.fields {
             if let Some((tag, versions)) = f.tag {
                 let when = condition(versions.intersect(f.versions), s.versions).map_or(String::new(), |w| format!(" if {w}"));

@@ -40,6 +40,15 @@ impl ApiKey {
         if row.unstable { first..=last - 1 } else { first..=last }
     }
 
+    /// The versions that ApiVersions tells, for requests that are served in all their stable versions.
+    ///
+    /// Produce is told from 0 although 0-2 are not served: librdkafka takes a broker without Produce 0-2 for one that
+    /// cannot compress (Kafka's `PRODUCE_API_VERSIONS_RESPONSE_MIN_VERSION`).
+    pub fn advertised_versions(self) -> RangeInclusive<i16> {
+        let stable = self.stable_versions();
+        if self == ApiKey::Produce { 0..=*stable.end() } else { stable }
+    }
+
     /// The first version with compact encodings; None if there is none yet.
     pub fn flexible_from(self) -> Option<i16> {
         self.row().flexible_from

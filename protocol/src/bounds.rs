@@ -28,9 +28,11 @@ pub const CONNECTIONS_MAX: usize = 100_000;
 
 /// What an array of the wire may reserve before its elements are read: elements are then added one by one.
 pub const ARRAY_RESERVE_BYTES_MAX: usize = 64 * 1024;
-/// Kafka's limit on strings with a 16-bit length.
+/// What the elements of all arrays of one frame may take in memory. Kafka knows no such bound; a real message stays far below.
+pub const DECODED_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Kafka's limit on strings, in both encodings.
 pub const STRING_BYTES_MAX: usize = i16::MAX as usize;
-/// Tagged fields of one struct that a decoder accepts.
+/// Unknown tagged fields of one struct that are kept (internal records only; elsewhere they are skipped).
 pub const TAGGED_FIELDS_MAX: usize = 1024;
 
 // --- record batches

@@ -4,10 +4,12 @@
 //! never reserves more memory than the frame can hold.
 
 mod api_key;
+pub mod bounds;
 pub mod chunk;
 pub mod codec;
 mod error;
 pub mod header;
+pub mod ids;
 pub mod messages;
 pub mod record_frame;
 pub mod schema;

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::bounds::{ARRAY_RESERVE_BYTES_MAX, DECODED_BYTES_MAX, STRING_BYTES_MAX, TAGGED_FIELDS_MAX};
 use crate::{Records, Str, Uuid};
 
 /// Why bytes are not a message.
@@ -17,8 +18,8 @@ pub enum DecodeError {
     NotUtf8,
     #[error("a variable-length integer is too long")]
     BadVarint,
-    #[error("tag {0} is out of order or repeated")]
-    BadTag(u32),
+    #[error("the message would take more memory than a frame may")]
+    TooMuchMemory,
     #[error("{message} has no version {version}")]
     UnsupportedVersion { message: &'static str, version: i16 },
     #[error("{0} bytes are left over after the message")]
@@ -28,14 +29,18 @@ pub enum DecodeError {
 }
 
 /// A position in a frame. Cloning is cheap; the frame is shared.
+///
+/// `budget_bytes` is what the elements of arrays may still take in memory: an empty string is one byte on the wire and 32
+/// in memory, and a frame of nothing but those must not take 32 times its size.
 #[derive(Clone, Debug)]
 pub struct Decoder {
     rest: Bytes,
+    budget_bytes: usize,
 }
 
 impl Decoder {
     pub fn new(frame: Bytes) -> Decoder {
-        Decoder { rest: frame }
+        Decoder { rest: frame, budget_bytes: DECODED_BYTES_MAX }
     }
 
     pub fn remaining(&self) -> usize {
@@ -141,8 +146,7 @@ impl Decoder {
     pub fn nullable_string(&mut self, flexible: bool) -> Result<Option<Str>, DecodeError> {
         match self.length(flexible, true)? {
             None => Ok(None),
-            // Kafka's strings are bounded by an int16 in both encodings.
-            Some(n) if n > i16::MAX as usize => Err(DecodeError::BadLength(n as i64)),
+            Some(n) if n > STRING_BYTES_MAX => Err(DecodeError::BadLength(n as i64)),
             Some(n) => Str::from_utf8(self.take(n)?).map(Some).ok_or(DecodeError::NotUtf8),
         }
     }
@@ -177,7 +181,6 @@ impl Decoder {
         element_bytes_min: usize,
         mut element: impl FnMut(&mut Decoder) -> Result<T, DecodeError>,
     ) -> Result<Option<Vec<T>>, DecodeError> {
-        const RESERVED_BYTES_MAX: usize = 64 << 10;
         let count = match if flexible { i64::from(self.uvarint()?) - 1 } else { i64::from(self.i32()?) } {
             -1 => return Ok(None),
             n if n < -1 => return Err(DecodeError::BadLength(n)),
@@ -187,7 +190,9 @@ impl Decoder {
         if needed > self.rest.len() {
             return Err(DecodeError::TooShort { missing: needed - self.rest.len() });
         }
-        let mut items = Vec::with_capacity(count.min(RESERVED_BYTES_MAX / size_of::<T>().max(1)));
+        let memory = count.saturating_mul(size_of::<T>());
+        self.budget_bytes = self.budget_bytes.checked_sub(memory).ok_or(DecodeError::TooMuchMemory)?;
+        let mut items = Vec::with_capacity(count.min(ARRAY_RESERVE_BYTES_MAX / size_of::<T>().max(1)));
         for _ in 0..count {
             items.push(element(self)?);
         }
@@ -211,30 +216,48 @@ impl Decoder {
         if self.i8()? < 0 { Ok(None) } else { decode(self).map(Some) }
     }
 
-    /// The tagged fields at the end of a struct. `field` reads the payload of a tag that it knows and returns true;
-    /// what it does not know is skipped and returned.
+    /// The tagged fields at the end of a struct. `field` reads the payload of a tag that it knows and returns true; the
+    /// payloads of all others are skipped. Any order of the tags is taken, and the last of equal ones counts, as in Kafka.
     pub fn tagged(
         &mut self,
         mut field: impl FnMut(u32, &mut Decoder) -> Result<bool, DecodeError>,
+    ) -> Result<(), DecodeError> {
+        self.each_tag(|tag, _, input| {
+            if field(tag, input)? { input.finish() } else { Ok(()) }
+        })
+    }
+
+    /// The same, and returns the tags that `field` does not know with their payloads.
+    pub fn tagged_keeping(
+        &mut self,
+        mut field: impl FnMut(u32, &mut Decoder) -> Result<bool, DecodeError>,
     ) -> Result<Vec<(u32, Bytes)>, DecodeError> {
-        let count = self.uvarint()?;
         let mut unknown = Vec::new();
-        let mut last = None;
-        for _ in 0..count {
-            let tag = self.uvarint()?;
-            if last.is_some_and(|last| last >= tag) {
-                return Err(DecodeError::BadTag(tag));
+        self.each_tag(|tag, payload, input| {
+            if field(tag, input)? {
+                return input.finish();
             }
-            last = Some(tag);
+            if unknown.len() == TAGGED_FIELDS_MAX {
+                return Err(DecodeError::TooMuchMemory);
+            }
+            unknown.push((tag, payload));
+            Ok(())
+        })?;
+        Ok(unknown)
+    }
+
+    fn each_tag(
+        &mut self,
+        mut field: impl FnMut(u32, Bytes, &mut Decoder) -> Result<(), DecodeError>,
+    ) -> Result<(), DecodeError> {
+        for _ in 0..self.uvarint()? {
+            let tag = self.uvarint()?;
             let size = self.uvarint()? as usize;
             let payload = self.take(size)?;
-            let mut inner = Decoder::new(payload.clone());
-            if field(tag, &mut inner)? {
-                inner.finish()?;
-            } else {
-                unknown.push((tag, payload));
-            }
+            let mut inner = Decoder { rest: payload.clone(), budget_bytes: self.budget_bytes };
+            field(tag, payload, &mut inner)?;
+            self.budget_bytes = inner.budget_bytes;
         }
-        Ok(unknown)
+        Ok(())
     }
 }
