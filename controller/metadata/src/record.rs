@@ -1,0 +1,78 @@
+//! Which records a cluster may write, in which version, and their bytes in the metadata log.
+//!
+//! ```text
+//!  value of a log record:  uvarint 1 (frame version) │ uvarint type │ uvarint version │ message
+//! ```
+//!
+//! Invariant: what `decode` returns is known and complete. An unknown type or version is an error, and whoever reads a
+//! log with one must refuse to start: skipping it would make an image that differs from everybody else's.
+
+use bytes::Bytes;
+pub use protocol::messages::MetadataRecord as Record;
+use protocol::{DecodeError, EncodeError, record_frame};
+
+use crate::MetadataVersion;
+
+/// The value of a log record is none that this release knows.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a metadata record cannot be read: {0}; if a newer release wrote it, only that release can start here"
+)]
+pub struct Error(#[from] pub DecodeError);
+
+/// The message version to write under a finalized level: the lowest that carries every field that the level knows.
+pub fn version(record: &Record, level: MetadataVersion) -> i16 {
+    match record {
+        Record::RegisterBroker(_) => level.register_broker_record_version(),
+        Record::Partition(_) | Record::PartitionChange(_) => level.partition_record_version(),
+        // Kafka writes a registration change in the lowest version that has the field that changes.
+        Record::BrokerRegistrationChange(change) if change.cordoned_log_dirs.is_some() => 3,
+        Record::BrokerRegistrationChange(change) if !change.log_dirs.is_empty() => 2,
+        Record::BrokerRegistrationChange(change) if change.in_controlled_shutdown != 0 => 1,
+        _ => 0,
+    }
+}
+
+/// Whether a log of this finalized level may contain the record. `decide` must not produce others.
+pub fn is_known_at(record: &Record, level: MetadataVersion) -> bool {
+    match record {
+        Record::UserScramCredential(_) | Record::RemoveUserScramCredential(_) => level.has_scram(),
+        Record::DelegationToken(_) | Record::RemoveDelegationToken(_) => level.has_delegation_tokens(),
+        Record::ZkMigrationState(_) => level.has_migration_state(),
+        Record::BeginTransaction(_) | Record::EndTransaction(_) | Record::AbortTransaction(_) => {
+            level.has_transactions()
+        }
+        Record::RegisterController(_) => level.has_controller_registration(),
+        Record::ClearElr(_) => level.has_eligible_leader_replicas(),
+        Record::BrokerRegistrationChange(change) if change.cordoned_log_dirs.is_some() => {
+            level.has_cordoned_log_dirs()
+        }
+        Record::BrokerRegistrationChange(change) if !change.log_dirs.is_empty() => {
+            level.has_directory_assignment()
+        }
+        _ => true,
+    }
+}
+
+/// The value of a log record. Fails when a field is set that the level cannot carry.
+///
+/// # Panics
+/// If the level does not know the type: such a record must never be proposed.
+pub fn encode(record: &Record, level: MetadataVersion) -> Result<Bytes, EncodeError> {
+    assert!(
+        is_known_at(record, level),
+        "record type {} does not exist at metadata.version {}",
+        record.key(),
+        level.name()
+    );
+    record_frame::encode_metadata(record, version(record, level))
+}
+
+/// Reads the value of a log record.
+pub fn decode(value: Bytes) -> Result<Record, Error> {
+    let (record, _version) = record_frame::decode_metadata(value)?;
+    Ok(record)
+}
+
+#[cfg(test)]
+mod tests;
