@@ -47,3 +47,44 @@ pub const DECOMPRESS_WINDOW_BYTES: usize = 16 * 1024;
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 /// Record errors that are named one by one in the answer to a refused batch.
 pub const RECORD_ERRORS_MAX: usize = 1000;
+
+// --- controller
+
+/// Operations that wait for the single writer; more are refused with a retriable error.
+pub const CONTROLLER_OPERATIONS_MAX: usize = 4 * 1024;
+/// Records of one proposal (one Raft entry, one batch). Kafka's limit on an atomic change of metadata.
+pub const CONTROLLER_PROPOSAL_RECORDS_MAX: usize = 10_000;
+/// Bytes of the records of one proposal, before it is closed and the next one is begun.
+pub const CONTROLLER_PROPOSAL_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Proposals on their way through Raft. The next queue gathers meanwhile: that is group commit.
+pub const CONTROLLER_PROPOSALS_IN_FLIGHT_MAX: usize = 2;
+/// Entries of one append request between voters, in bytes; one entry is always sent.
+pub const CONTROLLER_APPEND_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// A private request or answer between voters, whole.
+pub const CONTROLLER_RAFT_FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Answers of one connection between voters that are not written yet.
+pub const CONTROLLER_RAFT_REQUESTS_IN_FLIGHT_MAX: usize = 64;
+/// Writes of the Raft log that wait for the disk.
+pub const CONTROLLER_LOG_WRITES_MAX: usize = 1024;
+/// Entries since the last snapshot before the next one is taken.
+pub const CONTROLLER_LOG_ENTRIES_PER_SNAPSHOT: u64 = 5_000;
+/// Bytes of Raft entries in memory before a snapshot is taken early.
+pub const CONTROLLER_LOG_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Entries that are kept behind a snapshot, so that a voter which was away for a moment needs none.
+pub const CONTROLLER_LOG_ENTRIES_KEPT: u64 = 1_000;
+/// One part of a snapshot: on disk, and in a request between voters.
+pub const CONTROLLER_SNAPSHOT_CHUNK_BYTES_MAX: usize = 1024 * 1024;
+/// A whole snapshot of the metadata.
+pub const CONTROLLER_SNAPSHOT_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// Records of one batch of a snapshot.
+pub const CONTROLLER_SNAPSHOT_BATCH_RECORDS_MAX: usize = 1024;
+/// Batches of committed metadata that are kept in memory for brokers to fetch; who is further behind takes a snapshot.
+pub const CONTROLLER_PUBLISHED_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// What one metadata fetch answers at most, unless a single batch is larger.
+pub const CONTROLLER_FETCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// The longest wait of a metadata fetch.
+pub const CONTROLLER_FETCH_WAIT_MAX: Duration = Duration::from_secs(5);
+/// An operation that did not commit within this is answered with REQUEST_TIMED_OUT; it may still happen.
+pub const CONTROLLER_OPERATION_TIMEOUT: Duration = Duration::from_secs(15);
+/// Write buffer of the key-value store below the metadata log.
+pub const CONTROLLER_KV_BUFFER_BYTES: usize = 4 * 1024 * 1024;
