@@ -17,7 +17,7 @@ use crate::schema::{self, Field, Kind, Message};
 use crate::{ApiKey, Uuid};
 
 pub use json::{JsonError, base64, from_json, to_json};
-pub use random::random;
+pub use random::{populated, random};
 pub use read::decode;
 pub use write::encode;
 

@@ -62,7 +62,13 @@ pub fn from_json(message: &'static Message, json: &Json, version: i16) -> Result
     struct_from_json(message, message.root(), json, version, &message.name)
 }
 
-fn struct_from_json(m: &'static Message, s: &'static Struct, json: &Json, version: i16, path: &str) -> Result<Value, JsonError> {
+fn struct_from_json(
+    m: &'static Message,
+    s: &'static Struct,
+    json: &Json,
+    version: i16,
+    path: &str,
+) -> Result<Value, JsonError> {
     let Some(map) = json.as_object() else { return Err(wrong(path, "an object is expected")) };
     let mut fields = Vec::with_capacity(s.fields.len());
     for f in &s.fields {
@@ -80,7 +86,13 @@ fn struct_from_json(m: &'static Message, s: &'static Struct, json: &Json, versio
     }
 }
 
-fn field_from_json(m: &'static Message, f: &'static Field, json: &Json, version: i16, path: &str) -> Result<Value, JsonError> {
+fn field_from_json(
+    m: &'static Message,
+    f: &'static Field,
+    json: &Json,
+    version: i16,
+    path: &str,
+) -> Result<Value, JsonError> {
     if json.is_null() {
         let allowed = f.nullable.contains(version);
         return if allowed { Ok(Value::Null) } else { Err(wrong(path, "null is not allowed here")) };
@@ -88,7 +100,13 @@ fn field_from_json(m: &'static Message, f: &'static Field, json: &Json, version:
     value_from_json(m, &f.kind, json, version, path)
 }
 
-fn value_from_json(m: &'static Message, kind: &'static Kind, json: &Json, version: i16, path: &str) -> Result<Value, JsonError> {
+fn value_from_json(
+    m: &'static Message,
+    kind: &'static Kind,
+    json: &Json,
+    version: i16,
+    path: &str,
+) -> Result<Value, JsonError> {
     let int = |min: i64, max: i64| match json.as_i64() {
         Some(v) if (min..=max).contains(&v) => Ok(Value::Int(v)),
         _ => Err(wrong(path, &format!("a whole number from {min} to {max} is expected"))),
@@ -103,11 +121,13 @@ fn value_from_json(m: &'static Message, kind: &'static Kind, json: &Json, versio
         Kind::Uint32 => int(0, u32::MAX.into()),
         Kind::Int64 => int(i64::MIN, i64::MAX),
         Kind::Float64 => json.as_f64().map(Value::Float).ok_or_else(|| wrong(path, "a number is expected")),
-        Kind::Uuid => text()?.parse().map(Value::Uuid).map_err(|e: crate::uuid::ParseError| wrong(path, &e.to_string())),
-        Kind::String => Ok(Value::String(text()?.to_owned())),
-        Kind::Bytes | Kind::Records => {
-            unbase64(text()?).map(|b| Value::Bytes(Bytes::from(b))).ok_or_else(|| wrong(path, "base64 is expected"))
+        Kind::Uuid => {
+            text()?.parse().map(Value::Uuid).map_err(|e: crate::uuid::ParseError| wrong(path, &e.to_string()))
         }
+        Kind::String => Ok(Value::String(text()?.to_owned())),
+        Kind::Bytes | Kind::Records => unbase64(text()?)
+            .map(|b| Value::Bytes(Bytes::from(b)))
+            .ok_or_else(|| wrong(path, "base64 is expected")),
         Kind::Array(element) => {
             let items = json.as_array().ok_or_else(|| wrong(path, "an array is expected"))?;
             let item = |(i, json)| value_from_json(m, element, json, version, &format!("{path}[{i}]"));
@@ -160,7 +180,9 @@ mod tests {
 
     #[test]
     fn base64_goes_both_ways() {
-        for (plain, coded) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
+        for (plain, coded) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")]
+        {
             assert_eq!(base64(plain.as_bytes()), coded);
             assert_eq!(unbase64(coded), Some(plain.as_bytes().to_vec()));
         }

@@ -12,7 +12,12 @@ pub fn decode(message: &'static Message, input: &mut Decoder, version: i16) -> R
     read_struct(message, message.root(), input, version)
 }
 
-fn read_struct(m: &'static Message, s: &'static Struct, d: &mut Decoder, version: i16) -> Result<Value, DecodeError> {
+fn read_struct(
+    m: &'static Message,
+    s: &'static Struct,
+    d: &mut Decoder,
+    version: i16,
+) -> Result<Value, DecodeError> {
     let mut fields: Vec<(&'static str, Value)> = Vec::with_capacity(s.fields.len());
     for f in &s.fields {
         let here = f.versions.contains(version) && !f.is_tagged(version);
@@ -20,7 +25,8 @@ fn read_struct(m: &'static Message, s: &'static Struct, d: &mut Decoder, version
     }
     if m.is_flexible(version) {
         d.tagged(|tag, d| {
-            let known = s.fields.iter().position(|f| f.tag.is_some_and(|(t, v)| t == tag && v.contains(version)));
+            let known =
+                s.fields.iter().position(|f| f.tag.is_some_and(|(t, v)| t == tag && v.contains(version)));
             let Some(at) = known else { return Ok(false) };
             fields[at].1 = read_field(m, &s.fields[at], d, version)?;
             Ok(true)
@@ -29,7 +35,12 @@ fn read_struct(m: &'static Message, s: &'static Struct, d: &mut Decoder, version
     Ok(Value::Struct(fields))
 }
 
-fn read_field(m: &'static Message, f: &'static Field, d: &mut Decoder, version: i16) -> Result<Value, DecodeError> {
+fn read_field(
+    m: &'static Message,
+    f: &'static Field,
+    d: &mut Decoder,
+    version: i16,
+) -> Result<Value, DecodeError> {
     let flexible = m.is_flexible(version) && f.flexible.is_none_or(|v: Versions| v.contains(version));
     let value = read_value(m, &f.kind, f.nullable.contains(version), flexible, d, version)?;
     if value == Value::Null && !f.nullable.contains(version) {

@@ -26,11 +26,17 @@ fn every_message_and_version_goes_both_ways() {
                 write::encode(m, &value, &mut out, version).expect("a random message fits its version");
                 let bytes = out.into_bytes().expect("in memory");
                 let mut input = Decoder::new(bytes.clone());
-                let read = read::decode(m, &mut input, version).unwrap_or_else(|e| panic!("{} v{version}: {e}", m.name));
+                let read = read::decode(m, &mut input, version)
+                    .unwrap_or_else(|e| panic!("{} v{version}: {e}", m.name));
                 assert_eq!(diff(&value, &read), [], "{} v{version}", m.name);
                 assert_eq!(input.remaining(), 0);
                 let json = json::to_json(m, &value, version);
-                assert_eq!(json::from_json(m, &json, version).as_ref(), Ok(&value), "{} v{version}: {json}", m.name);
+                assert_eq!(
+                    json::from_json(m, &json, version).as_ref(),
+                    Ok(&value),
+                    "{} v{version}: {json}",
+                    m.name
+                );
                 checked += 1;
             }
         }

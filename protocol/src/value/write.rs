@@ -6,7 +6,12 @@ use crate::schema::{Field, Kind, Message, Struct, Versions};
 use crate::{Records, Str};
 
 /// Writes a message of the schema. The value must have the shape that `decode` and `random` give.
-pub fn encode(message: &'static Message, value: &Value, out: &mut Encoder, version: i16) -> Result<(), EncodeError> {
+pub fn encode(
+    message: &'static Message,
+    value: &Value,
+    out: &mut Encoder,
+    version: i16,
+) -> Result<(), EncodeError> {
     if !message.versions.contains(version) {
         return Err(EncodeError::UnsupportedVersion { message: &message.name, version });
     }
@@ -46,7 +51,13 @@ fn write_struct(
     Ok(())
 }
 
-fn write_field(m: &'static Message, f: &'static Field, value: &Value, e: &mut Encoder, version: i16) -> Result<(), EncodeError> {
+fn write_field(
+    m: &'static Message,
+    f: &'static Field,
+    value: &Value,
+    e: &mut Encoder,
+    version: i16,
+) -> Result<(), EncodeError> {
     let flexible = m.is_flexible(version) && f.flexible.is_none_or(|v: Versions| v.contains(version));
     let nullable = f.nullable.contains(version);
     if *value == Value::Null && !nullable {
