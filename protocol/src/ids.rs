@@ -6,6 +6,8 @@
 use std::fmt;
 use std::ops::{Add, AddAssign, Sub};
 
+use crate::{Str, Uuid};
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident($int:ty)) => {
         $(#[$doc])*
@@ -94,5 +96,32 @@ impl Sub<i64> for Offset {
     type Output = Self;
     fn sub(self, count: i64) -> Self {
         Self(self.0 - count)
+    }
+}
+
+/// A partition by topic name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicPartition {
+    pub topic: Str,
+    pub partition: i32,
+}
+
+/// `topic-partition`, as Kafka names directories and logs lines.
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", &*self.topic, self.partition)
+    }
+}
+
+/// A partition by topic id: what it is inside, once the name has been resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartitionId {
+    pub topic_id: Uuid,
+    pub partition: i32,
+}
+
+impl fmt::Display for PartitionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.topic_id, self.partition)
     }
 }

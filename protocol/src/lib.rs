@@ -4,6 +4,7 @@
 //! never reserves more memory than the frame can hold.
 
 mod api_key;
+pub mod batch;
 pub mod bounds;
 pub mod chunk;
 pub mod codec;
