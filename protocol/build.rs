@@ -30,7 +30,8 @@ fn main() {
     for message in messages.iter().filter(|m| !m.versions.is_empty()) {
         let module = names::snake(&message.name);
         let kind = &message.category;
-        writeln!(out, "/// The {kind} `{}`.\npub mod {module} {{\nuse super::prelude::*;\n", message.name).expect("a String");
+        writeln!(out, "/// The {kind} `{}`.\npub mod {module} {{\nuse super::prelude::*;\n", message.name)
+            .expect("a String");
         for s in &message.structs {
             structs::write(&mut out, message, s);
         }

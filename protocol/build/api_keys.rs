@@ -44,10 +44,15 @@ pub fn write(out: &mut String, messages: &[Message]) {
 /// A macro that hands the names of all messages to another macro, for tables over every message (tests, fuzz targets).
 /// It costs nothing where it is not used.
 pub fn write_list(out: &mut String, messages: &[Message]) {
-    let names: Vec<&str> = messages.iter().filter(|m| !m.versions.is_empty()).map(|m| m.name.as_str()).collect();
+    let names: Vec<&str> =
+        messages.iter().filter(|m| !m.versions.is_empty()).map(|m| m.name.as_str()).collect();
     let all = names.join(" ");
     writeln!(out, "/// Calls the macro `$then` with the names of all messages.").expect("a String");
-    writeln!(out, "#[macro_export]\nmacro_rules! each_message {{\n    ($then:ident) => {{ $then! {{ {all} }} }};\n}}").expect("a String");
+    writeln!(
+        out,
+        "#[macro_export]\nmacro_rules! each_message {{\n    ($then:ident) => {{ $then! {{ {all} }} }};\n}}"
+    )
+    .expect("a String");
 }
 
 /// One enum for the records of each log: read by key, written with it.
@@ -77,10 +82,18 @@ pub fn write_records(out: &mut String, messages: &[Message]) {
 fn write_enum(out: &mut String, enum_name: &str, members: &[&Message]) {
     let short = |m: &Message| {
         let name = &m.name;
-        let name = name.strip_suffix("Record").or(name.strip_suffix("Key")).or(name.strip_suffix("Value")).unwrap_or(name);
+        let name = name
+            .strip_suffix("Record")
+            .or(name.strip_suffix("Key"))
+            .or(name.strip_suffix("Value"))
+            .unwrap_or(name);
         name.to_owned()
     };
-    writeln!(out, "/// The records of one log, by type.\n#[derive(Clone, Debug, PartialEq)]\npub enum {enum_name} {{").expect("a String");
+    writeln!(
+        out,
+        "/// The records of one log, by type.\n#[derive(Clone, Debug, PartialEq)]\npub enum {enum_name} {{"
+    )
+    .expect("a String");
     for m in members {
         writeln!(out, "    {}({}::{}),", short(m), snake(&m.name), m.name).expect("a String");
     }
@@ -109,8 +122,18 @@ fn write_enum(out: &mut String, enum_name: &str, members: &[&Message]) {
     );
     each(
         "    /// Reads a record of type `key`; a type that this version does not know is an error.\n    pub fn decode(key: i16, input: &mut Decoder, version: i16) -> Result<Self, DecodeError> {\n        Ok(match key {\n",
-        &|m| format!("{} => {enum_name}::{}({}::{}::decode(input, version)?),", m.key.unwrap_or(-1), short(m), snake(&m.name), m.name),
-        &format!("            _ => return Err(DecodeError::Unknown {{ what: \"{enum_name}\", value: i64::from(key) }}),\n        }})\n    }}\n}}\n"),
+        &|m| {
+            format!(
+                "{} => {enum_name}::{}({}::{}::decode(input, version)?),",
+                m.key.unwrap_or(-1),
+                short(m),
+                snake(&m.name),
+                m.name
+            )
+        },
+        &format!(
+            "            _ => return Err(DecodeError::Unknown {{ what: \"{enum_name}\", value: i64::from(key) }}),\n        }})\n    }}\n}}\n"
+        ),
     );
     for m in members {
         writeln!(

@@ -46,7 +46,9 @@ fn default_value(field: &Field) -> String {
     let value = match &field.kind {
         Kind::Bool => given.unwrap_or("false").to_owned(),
         Kind::Float64 => given.map_or("0.0".to_owned(), |d| format!("{d}_f64")),
-        Kind::Int8 | Kind::Int16 | Kind::Uint16 | Kind::Int32 | Kind::Uint32 | Kind::Int64 => given.unwrap_or("0").to_owned(),
+        Kind::Int8 | Kind::Int16 | Kind::Uint16 | Kind::Int32 | Kind::Uint32 | Kind::Int64 => {
+            given.unwrap_or("0").to_owned()
+        }
         Kind::String => match given {
             Some(text) => format!("Str::from_static({text:?})"),
             None => "Str::default()".to_owned(),
@@ -74,7 +76,11 @@ fn is_set(field: &Field) -> String {
         (Some(_), true) => format!("!self.{name}.as_ref().is_some_and(|x| x.is_empty())"),
         (Some(_), false) => format!("!self.{name}.is_empty()"),
         (None, _) if field.kind == Kind::Bool => {
-            if field.default.as_deref() == Some("true") { format!("!self.{name}") } else { format!("self.{name}") }
+            if field.default.as_deref() == Some("true") {
+                format!("!self.{name}")
+            } else {
+                format!("self.{name}")
+            }
         }
         (None, _) => format!("self.{name} != Self::default().{name}"),
     }
@@ -110,7 +116,9 @@ fn bytes_min(kind: &Kind, message: &Message) -> usize {
         Kind::String | Kind::Bytes | Kind::Records | Kind::Array(_) => 1,
         Kind::Struct(name) => {
             let s = message.find(name);
-            let always = |f: &&Field| condition(f.versions, s.versions).is_none() && f.tag.is_none() && !is_nullable(f);
+            let always = |f: &&Field| {
+                condition(f.versions, s.versions).is_none() && f.tag.is_none() && !is_nullable(f)
+            };
             s.fields.iter().filter(always).map(|f| bytes_min(&f.kind, message)).sum::<usize>().max(1)
         }
     }
@@ -125,7 +133,10 @@ pub fn write(out: &mut String, message: &Message, s: &Struct) {
         line!(out, "    pub {}: {ty},", snake(&f.name));
     }
     if keeps_tags {
-        line!(out, "    /// Tagged fields of a newer version, kept as they came.\n    pub unknown_tags: Vec<(u32, Bytes)>,");
+        line!(
+            out,
+            "    /// Tagged fields of a newer version, kept as they came.\n    pub unknown_tags: Vec<(u32, Bytes)>,"
+        );
     }
     line!(out, "}}\nimpl Default for {} {{\n    fn default() -> Self {{\n        Self {{", s.name);
     for f in &s.fields {
@@ -159,7 +170,9 @@ fn write_encode(out: &mut String, message: &Message, s: &Struct) {
         write_presence_check(out, s, f);
         let untagged = match f.tag {
             None => f.versions,
-            Some((_, tagged)) if tagged.first > f.versions.first => Versions { first: f.versions.first, last: tagged.first - 1 },
+            Some((_, tagged)) if tagged.first > f.versions.first => {
+                Versions { first: f.versions.first, last: tagged.first - 1 }
+            }
             Some(_) => continue,
         };
         let statement = encode_field(f);
@@ -179,7 +192,11 @@ fn write_presence_check(out: &mut String, s: &Struct, f: &Field) {
     }
     if let Some(when) = condition(f.versions, s.versions) {
         let field = format!("{}.{}", s.name, f.name);
-        line!(out, "        if !({when}) && {} {{ return Err(EncodeError::NotInVersion {{ field: {field:?}, version }}); }}", is_set(f));
+        line!(
+            out,
+            "        if !({when}) && {} {{ return Err(EncodeError::NotInVersion {{ field: {field:?}, version }}); }}",
+            is_set(f)
+        );
     }
 }
 
@@ -207,19 +224,29 @@ fn encode_field(f: &Field) -> String {
         let prefix = if nullable { "nullable_" } else { "" };
         match &f.kind {
             Kind::String | Kind::Bytes | Kind::Records => format!("e.{prefix}{method}({value}, {flex})?;"),
-            Kind::Array(element) => format!("e.{prefix}array({value}, {flex}, |e, x| {})?;", encode_element(element, flex)),
-            Kind::Struct(_) if nullable => format!("e.nullable_struct({value}, |e, x| x.write(e, version))?;"),
+            Kind::Array(element) => {
+                format!("e.{prefix}array({value}, {flex}, |e, x| {})?;", encode_element(element, flex))
+            }
+            Kind::Struct(_) if nullable => {
+                format!("e.nullable_struct({value}, |e, x| x.write(e, version))?;")
+            }
             Kind::Struct(_) => format!("{value}.write(e, version)?;"),
             _ => format!("e.{method}({value});"),
         }
     };
     if !is_nullable(f) {
         return match &f.kind {
-            Kind::String | Kind::Bytes | Kind::Records | Kind::Array(_) => body(&format!("&self.{name}"), false),
+            Kind::String | Kind::Bytes | Kind::Records | Kind::Array(_) => {
+                body(&format!("&self.{name}"), false)
+            }
             _ => body(&format!("self.{name}"), false),
         };
     }
-    let optional = if matches!(f.kind, Kind::Array(_)) { format!("self.{name}.as_deref()") } else { format!("self.{name}.as_ref()") };
+    let optional = if matches!(f.kind, Kind::Array(_)) {
+        format!("self.{name}.as_deref()")
+    } else {
+        format!("self.{name}.as_ref()")
+    };
     let with_null = body(&optional, true);
     match null_where {
         None => with_null,
@@ -254,7 +281,8 @@ fn write_tags(out: &mut String, message: &Message, s: &Struct) {
         return;
     }
     let keeps = keeps_unknown_tags(message);
-    let mut tagged: Vec<(u32, &Field, Versions)> = s.fields.iter().filter_map(|f| f.tag.map(|(tag, v)| (tag, f, v))).collect();
+    let mut tagged: Vec<(u32, &Field, Versions)> =
+        s.fields.iter().filter_map(|f| f.tag.map(|(tag, v)| (tag, f, v))).collect();
     tagged.sort_by_key(|(tag, ..)| *tag);
     line!(out, "        if flex {{");
     let rest = if keeps { "self.unknown_tags.len() as u32" } else { "0" };
@@ -265,28 +293,44 @@ fn write_tags(out: &mut String, message: &Message, s: &Struct) {
         for (tag, f, versions) in &tagged {
             let when = condition(versions.intersect(f.versions), s.versions);
             let set = is_set(f);
-            conditions.push(format!("            let has_{tag} = {};", when.map_or(set.clone(), |w| format!("{w} && {set}"))));
+            conditions.push(format!(
+                "            let has_{tag} = {};",
+                when.map_or(set.clone(), |w| format!("{w} && {set}"))
+            ));
         }
         line!(out, "{}", conditions.join("\n"));
         let sum: Vec<String> = tagged.iter().map(|(tag, ..)| format!("u32::from(has_{tag})")).collect();
         line!(out, "            e.uvarint({} + {rest});", sum.join(" + "));
         for (tag, f, _) in &tagged {
-            line!(out, "            if has_{tag} {{ e.tagged({tag}, |e| {{ {} Ok(()) }})?; }}", encode_field(f));
+            line!(
+                out,
+                "            if has_{tag} {{ e.tagged({tag}, |e| {{ {} Ok(()) }})?; }}",
+                encode_field(f)
+            );
         }
     }
     if keeps {
-        line!(out, "            for (tag, payload) in &self.unknown_tags {{ e.tagged(*tag, |e| {{ e.shared(payload); Ok(()) }})?; }}");
+        line!(
+            out,
+            "            for (tag, payload) in &self.unknown_tags {{ e.tagged(*tag, |e| {{ e.shared(payload); Ok(()) }})?; }}"
+        );
     }
     line!(out, "        }}");
 }
 
 fn write_decode(out: &mut String, message: &Message, s: &Struct) {
     line!(out, "    pub(super) fn read(d: &mut Decoder, version: i16) -> Result<Self, DecodeError> {{");
-    line!(out, "        let flex = {};\n        let _ = (flex, version);\n        let mut m = Self::default();", flex_line(message, s));
+    line!(
+        out,
+        "        let flex = {};\n        let _ = (flex, version);\n        let mut m = Self::default();",
+        flex_line(message, s)
+    );
     for f in &s.fields {
         let untagged = match f.tag {
             None => f.versions,
-            Some((_, tagged)) if tagged.first > f.versions.first => Versions { first: f.versions.first, last: tagged.first - 1 },
+            Some((_, tagged)) if tagged.first > f.versions.first => {
+                Versions { first: f.versions.first, last: tagged.first - 1 }
+            }
             Some(_) => continue,
         };
         let statement = format!("m.{} = {};", snake(&f.name), decode_field(f, message));
@@ -297,14 +341,26 @@ fn write_decode(out: &mut String, message: &Message, s: &Struct) {
     }
     if flex_line(message, s) != "false" {
         let read = if keeps_unknown_tags(message) { "m.unknown_tags = d.tagged_keeping" } else { "d.tagged" };
-        line!(out, "        if flex {{\n            {read}(|tag, d| {{\n                let _ = (&d, &m);\n                match tag {{");
+        line!(
+            out,
+            "        if flex {{\n            {read}(|tag, d| {{\n                let _ = (&d, &m);\n                match tag {{"
+        );
         for f in &s.fields {
             if let Some((tag, versions)) = f.tag {
-                let when = condition(versions.intersect(f.versions), s.versions).map_or(String::new(), |w| format!(" if {w}"));
-                line!(out, "                    {tag}{when} => m.{} = {},", snake(&f.name), decode_field(f, message));
+                let when = condition(versions.intersect(f.versions), s.versions)
+                    .map_or(String::new(), |w| format!(" if {w}"));
+                line!(
+                    out,
+                    "                    {tag}{when} => m.{} = {},",
+                    snake(&f.name),
+                    decode_field(f, message)
+                );
             }
         }
-        line!(out, "                    _ => return Ok(false),\n                }}\n                #[allow(unreachable_code)]\n                Ok(true)\n            }})?;\n        }}");
+        line!(
+            out,
+            "                    _ => return Ok(false),\n                }}\n                #[allow(unreachable_code)]\n                Ok(true)\n            }})?;\n        }}"
+        );
     }
     line!(out, "        Ok(m)\n    }}");
 }
@@ -362,14 +418,30 @@ pub fn write_message_impl(out: &mut String, message: &Message) {
         line!(out, "#[allow(dead_code)]\nconst FLEXIBLE_FROM: i16 = {};", flexible.first);
     }
     line!(out, "impl Message for {name} {{\n    const NAME: &'static str = {name:?};");
-    line!(out, "    const VERSIONS: std::ops::RangeInclusive<i16> = {first}..={last};\n    const FLEXIBLE_FROM: Option<i16> = {from};");
+    line!(
+        out,
+        "    const VERSIONS: std::ops::RangeInclusive<i16> = {first}..={last};\n    const FLEXIBLE_FROM: Option<i16> = {from};"
+    );
     let check = |error: &str| {
-        format!("        if !Self::VERSIONS.contains(&version) {{ return Err({error}::UnsupportedVersion {{ message: Self::NAME, version }}); }}")
+        format!(
+            "        if !Self::VERSIONS.contains(&version) {{ return Err({error}::UnsupportedVersion {{ message: Self::NAME, version }}); }}"
+        )
     };
-    line!(out, "    fn encode(&self, out: &mut Encoder, version: i16) -> Result<(), EncodeError> {{\n{}\n        self.write(out, version)\n    }}", check("EncodeError"));
-    line!(out, "    fn decode(input: &mut Decoder, version: i16) -> Result<Self, DecodeError> {{\n{}\n        Self::read(input, version)\n    }}\n}}", check("DecodeError"));
+    line!(
+        out,
+        "    fn encode(&self, out: &mut Encoder, version: i16) -> Result<(), EncodeError> {{\n{}\n        self.write(out, version)\n    }}",
+        check("EncodeError")
+    );
+    line!(
+        out,
+        "    fn decode(input: &mut Decoder, version: i16) -> Result<Self, DecodeError> {{\n{}\n        Self::read(input, version)\n    }}\n}}",
+        check("DecodeError")
+    );
     if message.category == "request" {
         let short = name.trim_end_matches("Request");
-        line!(out, "impl Request for {name} {{\n    const KEY: ApiKey = ApiKey::{short};\n    type Response = super::{short}Response;\n}}");
+        line!(
+            out,
+            "impl Request for {name} {{\n    const KEY: ApiKey = ApiKey::{short};\n    type Response = super::{short}Response;\n}}"
+        );
     }
 }

@@ -104,7 +104,8 @@ impl PartialEq for Records {
             }
             _ => false,
         };
-        self.chunks.len() == other.chunks.len() && self.chunks.iter().zip(&other.chunks).all(|(a, b)| same(a, b))
+        self.chunks.len() == other.chunks.len()
+            && self.chunks.iter().zip(&other.chunks).all(|(a, b)| same(a, b))
     }
 }
 

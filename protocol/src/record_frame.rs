@@ -72,7 +72,11 @@ mod tests {
 
     #[test]
     fn a_metadata_record_goes_both_ways_and_an_unknown_one_is_refused() {
-        let record = MetadataRecord::from(TopicRecord { name: Str::from("a"), topic_id: Uuid(7), ..Default::default() });
+        let record = MetadataRecord::from(TopicRecord {
+            name: Str::from("a"),
+            topic_id: Uuid(7),
+            ..Default::default()
+        });
         let bytes = encode_metadata(&record, 0).expect("encoded");
         assert_eq!(&bytes[..5], [1, 2, 0, 2, b'a'], "frame 1, type 2, version 0, then a compact string");
         assert_eq!(decode_metadata(bytes.clone()), Ok((record, 0)));

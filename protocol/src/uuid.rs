@@ -91,7 +91,10 @@ mod tests {
         for bits in [0, 1, u128::MAX, 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef] {
             assert_eq!(Uuid(bits).to_string().parse(), Ok(Uuid(bits)));
         }
-        assert_eq!("4L6g3nShT-eMCtK--X86sw".parse::<Uuid>().map(|u| u.to_string()), Ok("4L6g3nShT-eMCtK--X86sw".to_owned()));
+        assert_eq!(
+            "4L6g3nShT-eMCtK--X86sw".parse::<Uuid>().map(|u| u.to_string()),
+            Ok("4L6g3nShT-eMCtK--X86sw".to_owned())
+        );
         for bad in ["", "short", "4L6g3nShT-eMCtK--X86s!", "4L6g3nShT-eMCtK--X86swAAA"] {
             assert!(bad.parse::<Uuid>().is_err(), "{bad}");
         }
@@ -102,7 +105,8 @@ mod tests {
         let mut state = 0x9e37_79b9_7f4a_7c15_u128;
         for _ in 0..1000 {
             let id = Uuid::from_random(|| {
-                state = state.wrapping_mul(0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645).wrapping_add(0x5851_f42d);
+                state =
+                    state.wrapping_mul(0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645).wrapping_add(0x5851_f42d);
                 state
             });
             assert_eq!(id.0 >> 76 & 0xf, 4);

@@ -222,9 +222,7 @@ impl Decoder {
         &mut self,
         mut field: impl FnMut(u32, &mut Decoder) -> Result<bool, DecodeError>,
     ) -> Result<(), DecodeError> {
-        self.each_tag(|tag, _, input| {
-            if field(tag, input)? { input.finish() } else { Ok(()) }
-        })
+        self.each_tag(|tag, _, input| if field(tag, input)? { input.finish() } else { Ok(()) })
     }
 
     /// The same, and returns the tags that `field` does not know with their payloads.

@@ -133,7 +133,10 @@ impl Encoder {
     }
 
     fn compact_length(&mut self, length: usize) -> Result<(), EncodeError> {
-        let length = u32::try_from(length).ok().filter(|n| *n < i32::MAX as u32).ok_or(EncodeError::TooLong(length))?;
+        let length = u32::try_from(length)
+            .ok()
+            .filter(|n| *n < i32::MAX as u32)
+            .ok_or(EncodeError::TooLong(length))?;
         self.uvarint(length + 1);
         Ok(())
     }
@@ -152,7 +155,11 @@ impl Encoder {
 
     pub fn string(&mut self, value: &Str, flexible: bool) -> Result<(), EncodeError> {
         let short = i16::try_from(value.len()).map_err(|_| EncodeError::TooLong(value.len()))?;
-        if flexible { self.compact_length(value.len())? } else { self.i16(short) }
+        if flexible {
+            self.compact_length(value.len())?
+        } else {
+            self.i16(short)
+        }
         self.raw(value.as_bytes());
         Ok(())
     }
