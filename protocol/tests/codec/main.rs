@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod golden;
+mod memory;
 mod mutations;
 mod other_crate;
 mod traps;
