@@ -7,7 +7,7 @@ use crate::names::snake;
 use crate::schema::{Message, Versions};
 
 fn range(v: Versions) -> String {
-    if v.is_empty() { "1..=0".to_owned() } else { format!("{}..={}", v.first, v.last) }
+    if v.is_empty() { "RangeInclusive::new(1, 0)".to_owned() } else { format!("{}..={}", v.first, v.last) }
 }
 
 fn flexible_from(message: &Message) -> String {

@@ -50,7 +50,7 @@ fn a_difference_is_told_by_its_path() {
     let json = serde_json::json!({"topics": [{"topicId": "AAAAAAAAAAAAAAAAAAAAAA", "name": "a"}], "allowAutoTopicCreation": true,
         "includeTopicAuthorizedOperations": false});
     let left = json::from_json(m, &json, 12).expect("well-formed");
-    let mut other = json.clone();
+    let mut other = json;
     other["topics"][0]["name"] = "b".into();
     let right = json::from_json(m, &other, 12).expect("well-formed");
     let found = diff(&left, &right);

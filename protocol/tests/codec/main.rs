@@ -15,16 +15,19 @@ use protocol::schema;
 use protocol::value::{self, Value};
 use protocol::{DecodeError, Decoder, EncodeError, Encoder, Message};
 
+/// What could be read, written again.
+pub type Converted = Result<Result<Bytes, EncodeError>, DecodeError>;
+
 /// The typed codec of a message behind function pointers, so that tests can go over all of them.
 pub struct Typed {
     pub name: &'static str,
     /// Reads at the first version, writes at the second.
-    pub convert: fn(Bytes, i16, i16) -> Result<Result<Bytes, EncodeError>, DecodeError>,
+    pub convert: fn(Bytes, i16, i16) -> Converted,
     /// Writes the default value.
     pub default: fn(i16) -> Result<Bytes, EncodeError>,
 }
 
-fn convert<M: Message>(bytes: Bytes, from: i16, to: i16) -> Result<Result<Bytes, EncodeError>, DecodeError> {
+fn convert<M: Message>(bytes: Bytes, from: i16, to: i16) -> Converted {
     let mut input = Decoder::new(bytes);
     let message = M::decode(&mut input, from)?;
     input.finish()?;

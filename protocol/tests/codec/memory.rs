@@ -120,7 +120,7 @@ fn a_frame_of_empty_strings_is_refused_before_it_fills_the_memory() {
 fn records_are_copied_neither_in_nor_out() {
     use protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
     let batch = Bytes::from(vec![7u8; 4 << 20]);
-    let partition = PartitionProduceData { index: 3, records: Some(batch.clone().into()) };
+    let partition = PartitionProduceData { index: 3, records: Some(batch.into()) };
     let topic = TopicProduceData { name: "t".into(), partition_data: vec![partition], ..Default::default() };
     let request = ProduceRequest { acks: -1, timeout_ms: 1, topic_data: vec![topic], ..Default::default() };
     let (chunks, bytes) = largest_allocation(|| {
