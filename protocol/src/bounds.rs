@@ -88,3 +88,5 @@ pub const CONTROLLER_FETCH_WAIT_MAX: Duration = Duration::from_secs(5);
 pub const CONTROLLER_OPERATION_TIMEOUT: Duration = Duration::from_secs(15);
 /// Write buffer of the key-value store below the metadata log.
 pub const CONTROLLER_KV_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+/// A broker whose connection to the active controller ended must be back within this, or it is fenced.
+pub const CONTROLLER_RECONNECT_WAIT: Duration = Duration::from_millis(100);
