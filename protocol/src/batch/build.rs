@@ -14,7 +14,8 @@ pub struct BatchOptions {
     pub compression: Compression,
     /// Kafka's `compression.<type>.level`; None is the codec's default.
     pub compression_level: Option<i32>,
-    /// Some: the batch is of type LogAppendTime, and every record has this timestamp.
+    /// Some: the batch is of type LogAppendTime, and every record reads as of this time; what the records themselves say
+    /// is kept below it.
     pub log_append_time: Option<i64>,
     pub transactional: bool,
     pub control: bool,
@@ -91,7 +92,6 @@ impl BatchBuilder {
         headers: &[RecordHeader],
     ) {
         assert!(offset > self.last_offset, "offsets of a batch grow");
-        let timestamp = self.options.log_append_time.unwrap_or(timestamp);
         if self.count == 0 {
             self.base_timestamp = timestamp;
         }
@@ -130,6 +130,19 @@ impl BatchBuilder {
                 self.records.extend_from_slice(bytes);
             }
         }
+    }
+
+    /// Makes the batch end at `offset`, as it did before compaction took its last records.
+    ///
+    /// # Panics
+    /// When the last record lies behind it, or it lies 2^31 or more after the base offset.
+    pub fn end_at(&mut self, offset: Offset) {
+        assert!(offset >= self.last_offset, "a batch ends at its last record or later");
+        assert!(
+            offset - self.options.base_offset <= i64::from(i32::MAX),
+            "offsets of a batch lie within 2^31"
+        );
+        self.last_offset = offset;
     }
 
     pub fn record_count(&self) -> i32 {
@@ -172,7 +185,7 @@ impl BatchBuilder {
                 .with_control(options.control),
             last_offset_delta: (self.last_offset - options.base_offset) as i32,
             base_timestamp: self.base_timestamp,
-            max_timestamp: self.max_timestamp,
+            max_timestamp: options.log_append_time.unwrap_or(self.max_timestamp),
             producer_id: options.producer_id,
             producer_epoch: options.producer_epoch,
             base_sequence: options.base_sequence,

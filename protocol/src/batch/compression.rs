@@ -98,11 +98,11 @@ pub fn compress(compression: Compression, level: Option<i32>, records: &[u8]) ->
 /// `Decompress`, `Bomb`.
 pub fn decompress(compression: Compression, payload: &[u8], cap: usize) -> Result<Vec<u8>, BatchError> {
     let mut reader = Decompressor::new(compression, payload, cap)?;
-    let mut out = Vec::with_capacity((payload.len() * 4).clamp(1 << 10, DECOMPRESS_WINDOW_BYTES).min(cap));
+    let mut out = Vec::new();
     let mut filled = 0;
     loop {
         if filled == out.len() {
-            out.resize((filled * 2).clamp(1 << 10, cap.saturating_add(1)), 0);
+            out.resize((filled * 2).max(DECOMPRESS_WINDOW_BYTES).min(cap.saturating_add(1)), 0);
         }
         match reader.read(&mut out[filled..])? {
             0 => break,
@@ -115,7 +115,7 @@ pub fn decompress(compression: Compression, payload: &[u8], cap: usize) -> Resul
 
 enum Codec<'a> {
     None(&'a [u8]),
-    Gzip(MultiGzDecoder<&'a [u8]>),
+    Gzip(Box<MultiGzDecoder<&'a [u8]>>),
     Snappy(SnappyReader<'a>),
     Lz4(Box<FrameDecoder<&'a [u8]>>),
     Zstd(zstd::Decoder<'static, &'a [u8]>),
@@ -132,7 +132,7 @@ impl<'a> Decompressor<'a> {
     pub(super) fn new(compression: Compression, payload: &'a [u8], cap: usize) -> Result<Self, BatchError> {
         let codec = match compression {
             Compression::None => Codec::None(payload),
-            Compression::Gzip => Codec::Gzip(MultiGzDecoder::new(payload)),
+            Compression::Gzip => Codec::Gzip(Box::new(MultiGzDecoder::new(payload))),
             Compression::Snappy => Codec::Snappy(SnappyReader::new(payload)),
             Compression::Lz4 => {
                 check_lz4_frame(payload).map_err(|what| BatchError::Decompress(what.to_owned()))?;

@@ -30,6 +30,9 @@ pub(super) const CRC_AT: usize = 17;
 /// Where the CRC begins to count.
 pub(super) const ATTRIBUTES_AT: usize = 21;
 
+/// The smallest length of magic 0: what is less is no batch of any format.
+const OLD_FORMAT_LENGTH_MIN: i32 = 14;
+
 const COMPRESSION_MASK: i16 = 0x07;
 const LOG_APPEND_TIME: i16 = 1 << 3;
 const TRANSACTIONAL: i16 = 1 << 4;
@@ -134,6 +137,9 @@ impl BatchHeader {
     /// `Incomplete` for fewer than 61 bytes, `Length`, `Magic`.
     pub fn read(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
         let (length, magic) = length_and_magic(bytes)?;
+        if length < OLD_FORMAT_LENGTH_MIN {
+            return Err(BatchError::Length(length));
+        }
         if magic != MAGIC {
             return Err(BatchError::Magic(magic));
         }
