@@ -90,3 +90,11 @@ pub const CONTROLLER_OPERATION_TIMEOUT: Duration = Duration::from_secs(15);
 pub const CONTROLLER_KV_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 /// A broker whose connection to the active controller ended must be back within this, or it is fenced.
 pub const CONTROLLER_RECONNECT_WAIT: Duration = Duration::from_millis(100);
+/// Partitions that one CreateTopics may ask for (Kafka's `MAX_PARTITIONS_PER_BATCH`).
+pub const PARTITIONS_PER_REQUEST_MAX: i64 = 10_000;
+/// Elections that one balancing of leaders decides; the next turn does more (Kafka's `MAX_ELECTIONS_PER_IMBALANCE`).
+pub const ELECTIONS_PER_BALANCE_MAX: usize = 1_000;
+/// Producer ids that a broker is given at a time (Kafka's `PRODUCER_ID_BLOCK_SIZE`).
+pub const PRODUCER_IDS_PER_BLOCK: i32 = 1_000;
+/// Characters of a dynamic config value (an int16 length on the wire).
+pub const CONFIG_VALUE_CHARS_MAX: usize = 32_767;

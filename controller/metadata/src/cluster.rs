@@ -72,8 +72,15 @@ impl Broker {
         match directory {
             Uuid::DIRECTORY_LOST => false,
             Uuid::DIRECTORY_UNASSIGNED | Uuid::DIRECTORY_MIGRATING => true,
-            named => self.log_dirs.contains(&named),
+            // A registration from before directories were told (metadata.version < 3.7-IV2) names none.
+            named => self.log_dirs.is_empty() || self.log_dirs.contains(&named),
         }
+    }
+
+    /// Has a log directory that takes new replicas (KIP-1066).
+    pub fn takes_replicas(&self) -> bool {
+        let cordoned = self.cordoned_log_dirs.as_deref().unwrap_or_default();
+        self.log_dirs.is_empty() || self.log_dirs.iter().any(|dir| !cordoned.contains(dir))
     }
 
     /// The directory of a new replica (Kafka's `ClusterControlManager.defaultDir`): the only one, else the broker's choice.
