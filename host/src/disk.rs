@@ -1,0 +1,70 @@
+//! Jobs on a directory's disk, in order.
+//!
+//! Storage code is synchronous and knows files only inside a job. Who runs the job, and when, is this module's business:
+//!
+//!     run       in the order of the calls, may write; short (page cache), so run by the caller when the queue is idle
+//!     run_slow  in the same order; for jobs that sync or walk much: always on the directory's own thread
+//!     sync      makes a file durable, in the same order; a run of queued syncs of one file is one fdatasync (group commit)
+//!     read      beside the others, must not write
+//!
+//! In simulation every job starts after a seeded delay, may stall, and never runs on a node that has crashed.
+
+use std::io;
+use std::path::Path;
+
+use crate::real::disk::RealDisk;
+use crate::sim::SimDisk;
+use crate::{File, Fs};
+
+/// The node is gone or stopping: the job was not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the disk is gone")]
+pub struct DiskGone;
+
+pub(crate) trait Disks: Send + Sync {
+    fn disk(&self, dir: &Path) -> Disk;
+}
+
+/// The queue of one directory. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Disk(pub(crate) DiskKind);
+
+#[derive(Clone, Debug)]
+pub(crate) enum DiskKind {
+    Real(RealDisk),
+    Sim(SimDisk),
+}
+
+impl Disk {
+    /// Runs a short job that may write. A dropped future may or may not have run its job, but never half of it.
+    pub async fn run<T: Send + 'static>(&self, job: impl FnOnce(&Fs) -> T + Send + 'static) -> Result<T, DiskGone> {
+        match &self.0 {
+            DiskKind::Real(disk) => disk.run(job).await,
+            DiskKind::Sim(disk) => disk.run(job).await,
+        }
+    }
+
+    /// Runs a job that may take long or sync.
+    pub async fn run_slow<T: Send + 'static>(&self, job: impl FnOnce(&Fs) -> T + Send + 'static) -> Result<T, DiskGone> {
+        match &self.0 {
+            DiskKind::Real(disk) => disk.run_slow(job).await,
+            DiskKind::Sim(disk) => disk.run(job).await,
+        }
+    }
+
+    /// Makes durable what earlier jobs wrote to `file`.
+    pub async fn sync(&self, file: File) -> Result<io::Result<()>, DiskGone> {
+        match &self.0 {
+            DiskKind::Real(disk) => disk.sync(file).await,
+            DiskKind::Sim(disk) => disk.run(move |_| file.sync()).await,
+        }
+    }
+
+    /// Runs a job that only reads.
+    pub async fn read<T: Send + 'static>(&self, job: impl FnOnce(&Fs) -> T + Send + 'static) -> Result<T, DiskGone> {
+        match &self.0 {
+            DiskKind::Real(disk) => Ok(disk.read(job)),
+            DiskKind::Sim(disk) => disk.read(job).await,
+        }
+    }
+}

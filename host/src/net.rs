@@ -1,0 +1,229 @@
+//! Connections: streams of bytes that can also carry regions of files.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::File;
+use crate::real::net::{RealListener, RealRead, RealWrite};
+use crate::sim::{PipeReader, PipeWriter, SimListener, pipe_pair};
+
+/// A region of a file on its way to a socket. It keeps the file open.
+#[derive(Clone, Debug)]
+pub struct FileRegion {
+    pub file: File,
+    pub position: u64,
+    pub length: u64,
+}
+
+/// What is written to a stream.
+#[derive(Clone, Debug)]
+pub enum Chunk {
+    Bytes(Bytes),
+    File(FileRegion),
+}
+
+impl Chunk {
+    pub fn len(&self) -> u64 {
+        match self {
+            Chunk::Bytes(bytes) => bytes.len() as u64,
+            Chunk::File(region) => region.length,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+pub(crate) trait NetSource: Send + Sync {
+    fn listen(&self, address: String) -> BoxFuture<'_, io::Result<Listener>>;
+    fn connect(&self, address: String) -> BoxFuture<'_, io::Result<Stream>>;
+}
+
+/// The host's network.
+#[derive(Clone)]
+pub struct Net {
+    source: Arc<dyn NetSource>,
+}
+
+impl Net {
+    pub(crate) fn new(source: Arc<dyn NetSource>) -> Net {
+        Net { source }
+    }
+
+    /// Listens on `host:port`; port 0 takes any free one.
+    pub async fn listen(&self, address: &str) -> io::Result<Listener> {
+        self.source.listen(address.to_owned()).await
+    }
+
+    /// Connects to `host:port`. Waits as long as the network makes it wait: use a time-out.
+    pub async fn connect(&self, address: &str) -> io::Result<Stream> {
+        self.source.connect(address.to_owned()).await
+    }
+
+    /// Two ends of one stream in memory.
+    pub fn pair(&self) -> (Stream, Stream) {
+        let local = SocketAddr::from(([127, 0, 0, 1], 0));
+        let ((near_read, near_write), (far_read, far_write)) = pipe_pair();
+        let stream = |read, write| Stream {
+            read: ReadHalf(ReadKind::Pipe(read)),
+            write: WriteHalf(WriteKind::Pipe(write)),
+            peer: local,
+            local,
+        };
+        (stream(near_read, near_write), stream(far_read, far_write))
+    }
+}
+
+impl std::fmt::Debug for Net {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Net")
+    }
+}
+
+/// Accepts connections.
+#[derive(Debug)]
+pub struct Listener(pub(crate) ListenerKind);
+
+#[derive(Debug)]
+pub(crate) enum ListenerKind {
+    Real(RealListener),
+    Sim(SimListener),
+}
+
+impl Listener {
+    /// The next connection and who made it. Cancelling loses no connection.
+    pub async fn accept(&mut self) -> io::Result<(Stream, SocketAddr)> {
+        match &mut self.0 {
+            ListenerKind::Real(listener) => listener.accept().await,
+            ListenerKind::Sim(listener) => listener.accept().await,
+        }
+    }
+
+    pub fn local_addr(&self) -> SocketAddr {
+        match &self.0 {
+            ListenerKind::Real(listener) => listener.local_addr(),
+            ListenerKind::Sim(listener) => listener.local_addr(),
+        }
+    }
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Stream {
+    pub(crate) read: ReadHalf,
+    pub(crate) write: WriteHalf,
+    pub(crate) peer: SocketAddr,
+    pub(crate) local: SocketAddr,
+}
+
+impl Stream {
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.peer
+    }
+
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// The two directions, for two tasks.
+    pub fn split(self) -> (ReadHalf, WriteHalf) {
+        (self.read, self.write)
+    }
+
+    /// A handle that resets the connection from elsewhere.
+    pub fn abort_handle(&self) -> Abort {
+        match &self.write.0 {
+            WriteKind::Real(write) => write.abort_handle(),
+            WriteKind::Pipe(pipe) => {
+                let pipe = pipe.clone_for_abort();
+                Abort(Arc::new(move || pipe.reset()))
+            }
+        }
+    }
+}
+
+/// Resets a connection: both sides see an error, nothing more is delivered.
+#[derive(Clone)]
+pub struct Abort(pub(crate) Arc<dyn Fn() + Send + Sync>);
+
+impl Abort {
+    pub fn abort(&self) {
+        (self.0)();
+    }
+}
+
+impl std::fmt::Debug for Abort {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Abort")
+    }
+}
+
+/// What comes in.
+#[derive(Debug)]
+pub struct ReadHalf(pub(crate) ReadKind);
+
+#[derive(Debug)]
+pub(crate) enum ReadKind {
+    Real(RealRead),
+    Pipe(PipeReader),
+}
+
+impl ReadHalf {
+    /// Waits until bytes, the end or an error can be read. An idle connection waits here and owns no buffer.
+    pub async fn readable(&mut self) -> io::Result<()> {
+        match &mut self.0 {
+            ReadKind::Real(read) => read.readable().await,
+            ReadKind::Pipe(pipe) => pipe.readable().await,
+        }
+    }
+
+    /// Appends what is there to `buffer`, at most its spare capacity, which must not be zero. Returns the number of bytes; 0 is the
+    /// end of the stream. Cancelling loses nothing.
+    pub async fn read_into(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
+        assert!(buffer.capacity() > buffer.len(), "the caller says how much it will take");
+        match &mut self.0 {
+            ReadKind::Real(read) => read.read_into(buffer).await,
+            ReadKind::Pipe(pipe) => pipe.read_into(buffer).await,
+        }
+    }
+}
+
+/// What goes out.
+#[derive(Debug)]
+pub struct WriteHalf(pub(crate) WriteKind);
+
+#[derive(Debug)]
+pub(crate) enum WriteKind {
+    Real(RealWrite),
+    Pipe(PipeWriter),
+}
+
+impl WriteHalf {
+    /// Writes all chunks and takes them off the queue as they go. If it is cancelled or fails, the stream is useless:
+    /// part of a chunk may be on its way.
+    pub async fn write_chunks(&mut self, chunks: &mut VecDeque<Chunk>) -> io::Result<()> {
+        match &mut self.0 {
+            WriteKind::Real(write) => write.write_chunks(chunks).await,
+            WriteKind::Pipe(pipe) => pipe.write_chunks(chunks).await,
+        }
+    }
+
+    /// Tells the other side that nothing more comes.
+    pub async fn shutdown(&mut self) -> io::Result<()> {
+        match &mut self.0 {
+            WriteKind::Real(write) => write.shutdown().await,
+            WriteKind::Pipe(pipe) => {
+                pipe.close();
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,400 @@
+//! The world and its nodes, as a test handles them.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::disk::{DiskFaults, SimDisks};
+use super::executor::{Executor, Life, NodeId};
+use super::files::SharedDisk;
+use super::network::{Network, SimNet};
+use crate::clock::ClockSource;
+use crate::spawn::{Spawner, Stop};
+use crate::{Clock, Entropy, Host, Inner, Instant, Net};
+
+/// Where virtual time begins on the wall: 2026-01-01.
+const WALL_START_MS: i64 = 1_767_225_600_000;
+
+/// How a node ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CrashKind {
+    /// `kill -9`: the page cache survives, peers see a reset.
+    Process,
+    /// What was not synced is lost or torn, peers see silence.
+    Power,
+}
+
+/// The run cannot go on, or took too long.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Stuck {
+    #[error("nothing can happen any more; waiting: {0}")]
+    Deadlock(String),
+    #[error("not done after {0:?} of virtual time")]
+    TooLong(Duration),
+}
+
+/// One seed's world.
+pub struct World {
+    executor: Arc<Executor>,
+    network: Arc<Network>,
+    nodes: Nodes,
+    driver: Node,
+}
+
+impl World {
+    pub fn new(seed: u64) -> World {
+        let executor = Executor::new(seed);
+        let network = Network::new(Arc::clone(&executor));
+        let nodes = Nodes { shared: Arc::default(), executor: Arc::clone(&executor), network: Arc::clone(&network) };
+        let driver = nodes.add("driver");
+        World { executor, network, nodes, driver }
+    }
+
+    /// Adds a machine with an empty disk.
+    pub fn node(&self, name: &str) -> Node {
+        self.nodes.add(name)
+    }
+
+    /// Drives the world until `future` is done. It runs on a host of its own, which nothing happens to.
+    pub fn block_on<T: Send + 'static>(
+        &self,
+        limit: Duration,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Stuck> {
+        let result = Arc::new(Mutex::new(None));
+        let slot = Arc::clone(&result);
+        let task = self.driver.host().spawn("driver", async move {
+            let output = future.await;
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(output);
+        });
+        let deadline = self.executor.now() + limit;
+        loop {
+            if let Some(output) = result.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                return Ok(output);
+            }
+            if self.executor.now() > deadline {
+                task.abort();
+                return Err(Stuck::TooLong(limit));
+            }
+            if !self.executor.step() {
+                return Err(Stuck::Deadlock(self.nodes.describe_waiting()));
+            }
+        }
+    }
+
+    /// Lets virtual time pass.
+    pub fn run_for(&self, duration: Duration) {
+        let clock = self.driver.host().clock().clone();
+        let slept = self.block_on(duration * 2 + Duration::from_secs(1), async move { clock.sleep(duration).await });
+        assert!(slept.is_ok(), "a sleep always ends: {slept:?}");
+    }
+
+    /// The driver's own host: for clients of the nodes.
+    pub fn host(&self) -> Host {
+        self.driver.host()
+    }
+
+    pub fn now(&self) -> Duration {
+        self.executor.now()
+    }
+
+    /// Holds everything between two nodes, both ways.
+    pub fn partition(&self, a: &Node, b: &Node) {
+        self.network.cut(a.id, b.id);
+        self.network.cut(b.id, a.id);
+    }
+
+    /// Holds what goes from `from` to `to`.
+    pub fn partition_one_way(&self, from: &Node, to: &Node) {
+        self.network.cut(from.id, to.id);
+    }
+
+    pub fn heal(&self, a: &Node, b: &Node) {
+        self.network.heal(a.id, b.id);
+        self.network.heal(b.id, a.id);
+    }
+
+    /// Every packet takes between `min` and `max`.
+    pub fn set_latency(&self, min: Duration, max: Duration) {
+        self.network.set_latency(min, max);
+    }
+
+    /// A number of the world's own dice, for a test's decisions.
+    pub fn random(&self) -> u64 {
+        self.executor.random()
+    }
+
+    /// Mixes something that a test saw into the trace.
+    pub fn trace(&self, words: &[u64]) {
+        self.executor.trace(words);
+    }
+
+    /// The run so far in 64 bits: equal for equal seeds, in every process.
+    pub fn trace_hash(&self) -> u64 {
+        self.executor.trace_hash()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // Tasks hold hosts, and hosts hold the executor: the circle is cut here.
+        self.nodes.end_all();
+    }
+}
+
+struct Machine {
+    name: String,
+    disk: SharedDisk,
+    host: Option<Host>,
+    skew_ms: Arc<Mutex<Skew>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Skew {
+    wall_ms: i64,
+    /// Parts per million by which the node's clock runs too fast.
+    drift_ppm: i64,
+    /// Where the current drift began: virtual time, and what the node's clock said then.
+    since: (Duration, Duration),
+}
+
+/// All nodes of a world.
+#[derive(Clone)]
+pub(crate) struct Nodes {
+    shared: Arc<Mutex<BTreeMap<NodeId, Machine>>>,
+    executor: Arc<Executor>,
+    network: Arc<Network>,
+}
+
+impl Nodes {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<NodeId, Machine>> {
+        self.shared.lock().expect("nobody panics while holding it")
+    }
+
+    fn add(&self, name: &str) -> Node {
+        let id = self.executor.add_node();
+        let machine = Machine { name: name.to_owned(), disk: SharedDisk::default(), host: None, skew_ms: Arc::default() };
+        self.lock().insert(id, machine);
+        self.boot(id);
+        Node { id, nodes: self.clone() }
+    }
+
+    /// Gives the node a host for its current life.
+    fn boot(&self, id: NodeId) {
+        let life = self.executor.life(id);
+        let mut machines = self.lock();
+        let machine = machines.get_mut(&id).expect("the node was added");
+        let disks = SimDisks {
+            executor: Arc::clone(&self.executor),
+            life,
+            disk: Arc::clone(&machine.disk),
+            nodes: self.clone(),
+            queues: Mutex::default(),
+        };
+        let clock = SimClock { executor: Arc::clone(&self.executor), life, skew: Arc::clone(&machine.skew_ms) };
+        let entropy = Entropy::seeded(self.executor.random());
+        let hash_seed = entropy.u64();
+        machine.host = Some(Host {
+            inner: Arc::new(Inner {
+                clock: Clock::new(Arc::new(clock)),
+                net: Net::new(Arc::new(SimNet { network: Arc::clone(&self.network), life })),
+                entropy,
+                spawner: Box::new(SimSpawner { executor: Arc::clone(&self.executor), life }),
+                disks: Box::new(Arc::new(disks)),
+                hash_seed,
+            }),
+        });
+    }
+
+    pub(crate) fn crash(&self, id: NodeId, kind: CrashKind) {
+        // Disk and net are frozen before tasks are dropped: a destructor reaches nothing.
+        let (disk, host) = {
+            let mut machines = self.lock();
+            let machine = machines.get_mut(&id).expect("the node was added");
+            (Arc::clone(&machine.disk), machine.host.take())
+        };
+        match kind {
+            CrashKind::Process => self.network.reset_node(id),
+            CrashKind::Power => self.network.silence_node(id),
+        }
+        self.executor.end_life(id);
+        drop(host);
+        let mut disk = disk.lock().expect("nobody panics while holding it");
+        disk.operations_until_crash = None;
+        disk.crashed_in_job = false;
+        match kind {
+            CrashKind::Process => disk.forget_unnamed(),
+            CrashKind::Power => disk.lose_power(|| self.executor.random()),
+        }
+    }
+
+    fn end_all(&self) {
+        let ids: Vec<NodeId> = self.lock().keys().copied().collect();
+        for id in ids {
+            self.executor.end_life(id);
+            let host = self.lock().get_mut(&id).and_then(|m| m.host.take());
+            drop(host);
+        }
+    }
+
+    fn describe_waiting(&self) -> String {
+        let machines = self.lock();
+        let waiting = self.executor.waiting();
+        let name = |id: &NodeId| machines.get(id).map_or("?", |m| m.name.as_str());
+        waiting.iter().map(|(id, task)| format!("{}/{task}", name(id))).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// A simulated machine. Cloning is cheap; it stays in the world either way.
+#[derive(Clone)]
+pub struct Node {
+    id: NodeId,
+    nodes: Nodes,
+}
+
+impl Node {
+    /// The host of the node's current life. Panics while the node is down.
+    pub fn host(&self) -> Host {
+        let machines = self.nodes.lock();
+        machines[&self.id].host.clone().expect("the node is up")
+    }
+
+    pub fn is_up(&self) -> bool {
+        self.nodes.lock()[&self.id].host.is_some()
+    }
+
+    /// Ends the node at once. `restart` gives it a new life on what its disk kept.
+    pub fn crash(&self, kind: CrashKind) {
+        self.nodes.crash(self.id, kind);
+    }
+
+    /// The process dies after so many further file operations, in the middle of a job.
+    pub fn crash_after_operations(&self, operations: u64) {
+        self.with_disk(|disk| disk.operations_until_crash = Some(operations));
+    }
+
+    /// Boots the node again after a crash; whoever starts its program uses the new host.
+    pub fn restart(&self) -> Host {
+        assert!(!self.is_up(), "only a node that is down can be restarted");
+        // Peers of the former life learn of its end when they next hear from this machine; here: now.
+        self.nodes.network.reset_node(self.id);
+        self.nodes.boot(self.id);
+        self.host()
+    }
+
+    /// SIGSTOP: nothing of the node runs, its kernel goes on.
+    pub fn pause(&self) {
+        self.nodes.executor.set_paused(self.id, true);
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.nodes.executor.set_paused(self.id, false);
+    }
+
+    /// Sets the wall clock ahead (or behind).
+    pub fn set_skew_ms(&self, wall_ms: i64) {
+        self.with_skew(|skew, _| skew.wall_ms = wall_ms);
+    }
+
+    /// Makes the node's clock run too fast (or too slow), timers included.
+    pub fn set_drift_ppm(&self, drift_ppm: i64) {
+        self.with_skew(|skew, now| {
+            *skew = Skew { drift_ppm, since: (now, skew.local(now)), ..*skew };
+        });
+    }
+
+    pub fn set_disk_faults(&self, faults: DiskFaults) {
+        self.with_disk(|disk| disk.faults = faults);
+    }
+
+    fn with_disk(&self, act: impl FnOnce(&mut super::files::DiskState)) {
+        let disk = Arc::clone(&self.nodes.lock()[&self.id].disk);
+        act(&mut disk.lock().expect("nobody panics while holding it"));
+    }
+
+    fn with_skew(&self, act: impl FnOnce(&mut Skew, Duration)) {
+        let now = self.nodes.executor.now();
+        let skew = Arc::clone(&self.nodes.lock()[&self.id].skew_ms);
+        act(&mut skew.lock().expect("nobody panics while holding it"), now);
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Node({})", self.nodes.lock()[&self.id].name)
+    }
+}
+
+impl Skew {
+    /// What the node's steady clock says at a virtual time.
+    fn local(&self, now: Duration) -> Duration {
+        let passed = now.saturating_sub(self.since.0).as_nanos() as i128;
+        let local = passed + passed * i128::from(self.drift_ppm) / 1_000_000;
+        self.since.1 + Duration::from_nanos(local.max(0) as u64)
+    }
+
+    /// The virtual time at which the node's steady clock says `local`, at the current drift.
+    fn global(&self, local: Duration) -> Duration {
+        let ahead = local.saturating_sub(self.since.1).as_nanos() as i128;
+        let passed = ahead * 1_000_000 / (1_000_000 + i128::from(self.drift_ppm)).max(1);
+        // Rounded up: a timer is never early.
+        self.since.0 + Duration::from_nanos(u64::try_from(passed + 1).unwrap_or(u64::MAX))
+    }
+}
+
+struct SimClock {
+    executor: Arc<Executor>,
+    life: Life,
+    skew: Arc<Mutex<Skew>>,
+}
+
+impl SimClock {
+    fn skew(&self) -> Skew {
+        *self.skew.lock().expect("nobody panics while holding it")
+    }
+}
+
+impl ClockSource for SimClock {
+    fn wall_ms(&self) -> i64 {
+        let skew = self.skew();
+        WALL_START_MS + skew.local(self.executor.now()).as_millis() as i64 + skew.wall_ms
+    }
+
+    fn now(&self) -> Instant {
+        Instant::from_start(self.skew().local(self.executor.now()))
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let (executor, life) = (Arc::clone(&self.executor), self.life);
+        let at = self.skew().global(deadline.since_start());
+        let already = self.now() >= deadline;
+        Box::pin(async move {
+            if already || !executor.is_alive(life) {
+                return;
+            }
+            let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
+            executor.at(at, move || drop(sender));
+            // The sender is dropped when the time has come: an error is the signal.
+            let _ = receiver.await;
+        })
+    }
+}
+
+struct SimSpawner {
+    executor: Arc<Executor>,
+    life: Life,
+}
+
+impl Spawner for SimSpawner {
+    fn spawn(&self, name: &'static str, future: Pin<Box<dyn Future<Output = ()> + Send>>) -> Stop {
+        let task = self.executor.spawn(self.life, name, future);
+        let executor = Arc::downgrade(&self.executor);
+        Arc::new(move || {
+            if let Some(executor) = executor.upgrade() {
+                executor.stop(task);
+            }
+        })
+    }
+}
