@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::varint::{ReadError, Slice, Source};
+use super::varint::{Malformed, Slice, Source};
 use super::{
     Batch, BatchError, BatchHeader, Compression, NO_SEQUENCE, TimestampType, add_sequence, decompress,
 };
@@ -62,7 +62,7 @@ impl RecordIter {
         Ok(RecordIter { header: batch.header, records, position: 0, read: 0, ended: false })
     }
 
-    fn record(&mut self) -> Result<Record, ReadError> {
+    fn record(&mut self) -> Result<Record, Malformed> {
         let mut spans = Vec::new();
         let mut source = Slice::new(&self.records, self.position);
         let shape = walk_record(&mut source, |key, value| spans.push((key, value)))?;
@@ -101,7 +101,7 @@ impl Iterator for RecordIter {
             let left_over = self.position < self.records.len();
             return left_over.then_some(Err(BatchError::LeftOver { count: self.read }));
         }
-        let record = self.record().map_err(|error| error.at(self.read));
+        let record = self.record().map_err(|what| BatchError::Record { index: self.read, what });
         self.read += 1;
         self.ended = record.is_err();
         Some(record)
@@ -132,9 +132,8 @@ pub(super) struct Shape {
 pub(super) fn walk_record<S: Source>(
     source: &mut S,
     mut header: impl FnMut(Span, Option<Span>),
-) -> Result<Shape, ReadError> {
-    let length =
-        usize::try_from(source.varint()?).map_err(|_| ReadError::Malformed("its length is negative"))?;
+) -> Result<Shape, Malformed> {
+    let length = usize::try_from(source.varint()?).map_err(|_| "its length is negative")?;
     let end = source.position() + length;
     source.byte()?;
     let timestamp_delta = source.varlong()?;
@@ -143,33 +142,29 @@ pub(super) fn walk_record<S: Source>(
     let value = nullable_span(source, end)?;
     let headers = source.varint()?;
     if headers < 0 {
-        return Err(ReadError::Malformed("its number of headers is negative"));
+        return Err("its number of headers is negative");
     }
     for _ in 0..headers {
-        let key = nullable_span(source, end)?.ok_or(ReadError::Malformed("a header has no key"))?;
+        let key = nullable_span(source, end)?.ok_or("a header has no key")?;
         header(key, nullable_span(source, end)?);
     }
     if source.position() != end {
-        return Err(ReadError::Malformed("its fields do not fill its length"));
+        return Err("its fields do not fill its length");
     }
     Ok(Shape { timestamp_delta, offset_delta, key, value })
 }
 
 /// Passes over a length and as many bytes, which must lie before `end`; None for length -1.
 #[inline]
-fn nullable_span<S: Source>(source: &mut S, end: usize) -> Result<Option<Span>, ReadError> {
+fn nullable_span<S: Source>(source: &mut S, end: usize) -> Result<Option<Span>, Malformed> {
     let length = source.varint()?;
     if length < 0 {
-        return if length == -1 {
-            Ok(None)
-        } else {
-            Err(ReadError::Malformed("a field has a negative length"))
-        };
+        return if length == -1 { Ok(None) } else { Err("a field has a negative length") };
     }
     let start = source.position();
     let stop = start + length as usize;
     if stop > end {
-        return Err(ReadError::Malformed("a field is longer than the record"));
+        return Err("a field is longer than the record");
     }
     source.skip(length as usize)?;
     Ok(Some(start..stop))

@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::compression::Decompressor;
 use super::record::walk_record;
-use super::varint::{ReadError, Slice, Source, Window};
+use super::varint::{Slice, Source, Window, failure};
 use super::{Batch, BatchError, BatchHeader, Compression, NO_TIMESTAMP, TimestampType, batches};
 use crate::ErrorCode;
 use crate::bounds::{DECOMPRESSED_BATCH_BYTES_MAX, RECORD_ERRORS_MAX};
@@ -243,8 +243,10 @@ fn walk_records<S: Source>(
     let mut max_timestamp = NO_TIMESTAMP;
     let mut errors = Vec::new();
     for index in 0..header.record_count {
-        let malformed = |error: ReadError| AppendError::Malformed(error.at(index));
-        let shape = walk_record(&mut source, |_, _| {}).map_err(malformed)?;
+        let shape = match walk_record(&mut source, |_, _| {}) {
+            Ok(shape) => shape,
+            Err(what) => return Err(AppendError::Malformed(failure(&mut source, index, what))),
+        };
         let timestamp = if append_time {
             header.max_timestamp
         } else {
@@ -265,10 +267,12 @@ fn walk_records<S: Source>(
         }
     }
     let count = header.record_count;
-    if !source.at_end().map_err(|error| AppendError::Malformed(error.at(count)))? {
-        return Err(AppendError::Malformed(BatchError::LeftOver { count }));
+    match source.at_end() {
+        Ok(true) if errors.is_empty() => Ok(max_timestamp),
+        Ok(true) => Err(AppendError::Records(errors)),
+        Ok(false) => Err(AppendError::Malformed(BatchError::LeftOver { count })),
+        Err(what) => Err(AppendError::Malformed(failure(&mut source, count, what))),
     }
-    if errors.is_empty() { Ok(max_timestamp) } else { Err(AppendError::Records(errors)) }
 }
 
 impl AppendRules {

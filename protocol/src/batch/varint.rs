@@ -8,57 +8,64 @@ use super::BatchError;
 use super::compression::Decompressor;
 use crate::bounds::DECOMPRESS_WINDOW_BYTES;
 
-/// Why a source gave no value.
-#[derive(Debug)]
-pub(super) enum ReadError {
-    /// The bytes are not records.
-    Malformed(&'static str),
-    /// The bytes do not decompress, or to too many.
-    Decompress(BatchError),
+/// Why a source gave no value: what is wrong with the record that is read. A plain string, so that the happy path stays
+/// in registers; what a decompressor says is kept by its [`Window`].
+pub(super) type Malformed = &'static str;
+
+/// The error of the batch whose record `index` does not read from `source`.
+#[cold]
+pub(super) fn failure<S: Source>(source: &mut S, index: i32, what: Malformed) -> BatchError {
+    source.decompress_error().unwrap_or(BatchError::Record { index, what })
 }
 
-impl ReadError {
-    /// The error of the batch whose record `index` this is about.
-    pub(super) fn at(self, index: i32) -> BatchError {
-        match self {
-            ReadError::Malformed(what) => BatchError::Record { index, what },
-            ReadError::Decompress(error) => error,
-        }
-    }
-}
-
-const END: ReadError = ReadError::Malformed("the bytes end within it");
-const OVERLONG: ReadError = ReadError::Malformed("a variable-length integer is too long");
+const END: Malformed = "the bytes end within it";
+const OVERLONG: Malformed = "a variable-length integer is too long";
 
 /// Bytes to walk over, front to back.
 pub(super) trait Source {
     /// The next byte.
-    fn byte(&mut self) -> Result<u8, ReadError>;
+    fn byte(&mut self) -> Result<u8, Malformed>;
     /// Passes over `count` bytes.
-    fn skip(&mut self, count: usize) -> Result<(), ReadError>;
+    fn skip(&mut self, count: usize) -> Result<(), Malformed>;
     /// Bytes passed so far.
     fn position(&self) -> usize;
     /// Whether nothing follows.
-    fn at_end(&mut self) -> Result<bool, ReadError>;
+    fn at_end(&mut self) -> Result<bool, Malformed>;
 
-    fn varint(&mut self) -> Result<i32, ReadError> {
-        let first = self.byte()?;
-        if first < 0x80 {
-            return Ok(zigzag(u64::from(first)) as i32);
-        }
-        let raw = self.varint_rest(first, 5)?;
+    /// The error behind the last failure, if the bytes did not decompress.
+    fn decompress_error(&mut self) -> Option<BatchError> {
+        None
+    }
+
+    /// One and two bytes, which nearly all numbers have, are decoded in line: the walk over small records is most of
+    /// the cost of accepting them.
+    #[inline(always)]
+    fn varint(&mut self) -> Result<i32, Malformed> {
+        let raw = self.varint_raw(5)?;
         u32::try_from(raw).map_err(|_| OVERLONG).map(|raw| zigzag(u64::from(raw)) as i32)
     }
 
-    fn varlong(&mut self) -> Result<i64, ReadError> {
-        let first = self.byte()?;
-        if first < 0x80 { Ok(zigzag(u64::from(first))) } else { Ok(zigzag(self.varint_rest(first, 10)?)) }
+    #[inline(always)]
+    fn varlong(&mut self) -> Result<i64, Malformed> {
+        Ok(zigzag(self.varint_raw(10)?))
     }
 
-    /// The value of an unsigned integer of at most `bytes_max` bytes, whose first byte is given.
-    fn varint_rest(&mut self, first: u8, bytes_max: u32) -> Result<u64, ReadError> {
-        let mut value = u64::from(first & 0x7f);
-        for index in 1..bytes_max {
+    /// An unsigned integer of at most `bytes_max` bytes.
+    #[inline(always)]
+    fn varint_raw(&mut self, bytes_max: u32) -> Result<u64, Malformed> {
+        let first = self.byte()?;
+        if first < 0x80 {
+            return Ok(u64::from(first));
+        }
+        let second = self.byte()?;
+        let low = u64::from(first & 0x7f) | u64::from(second & 0x7f) << 7;
+        if second < 0x80 { Ok(low) } else { self.varint_rest(low, bytes_max) }
+    }
+
+    /// The rest of an unsigned integer of at most `bytes_max` bytes, after two of them.
+    fn varint_rest(&mut self, low: u64, bytes_max: u32) -> Result<u64, Malformed> {
+        let mut value = low;
+        for index in 2..bytes_max {
             let byte = self.byte()?;
             let bits = u64::from(byte & 0x7f);
             if index == 9 && bits > 1 {
@@ -79,43 +86,38 @@ fn zigzag(raw: u64) -> i64 {
 
 /// Bytes in memory.
 pub(super) struct Slice<'a> {
-    bytes: &'a [u8],
-    position: usize,
+    rest: &'a [u8],
+    length: usize,
 }
 
 impl<'a> Slice<'a> {
+    /// What follows the first `position` bytes.
     pub(super) fn new(bytes: &'a [u8], position: usize) -> Self {
-        Slice { bytes, position }
-    }
-
-    pub(super) fn remaining(&self) -> usize {
-        self.bytes.len() - self.position
+        Slice { rest: &bytes[position..], length: bytes.len() }
     }
 }
 
 impl Source for Slice<'_> {
-    #[inline]
-    fn byte(&mut self) -> Result<u8, ReadError> {
-        let byte = *self.bytes.get(self.position).ok_or(END)?;
-        self.position += 1;
-        Ok(byte)
+    #[inline(always)]
+    fn byte(&mut self) -> Result<u8, Malformed> {
+        let (byte, rest) = self.rest.split_first().ok_or(END)?;
+        self.rest = rest;
+        Ok(*byte)
     }
 
-    #[inline]
-    fn skip(&mut self, count: usize) -> Result<(), ReadError> {
-        if count > self.remaining() {
-            return Err(END);
-        }
-        self.position += count;
+    #[inline(always)]
+    fn skip(&mut self, count: usize) -> Result<(), Malformed> {
+        self.rest = self.rest.get(count..).ok_or(END)?;
         Ok(())
     }
 
+    #[inline(always)]
     fn position(&self) -> usize {
-        self.position
+        self.length - self.rest.len()
     }
 
-    fn at_end(&mut self) -> Result<bool, ReadError> {
-        Ok(self.remaining() == 0)
+    fn at_end(&mut self) -> Result<bool, Malformed> {
+        Ok(self.rest.is_empty())
     }
 }
 
@@ -128,28 +130,35 @@ pub(super) struct Window<'a> {
     end: usize,
     /// Bytes that left the window before `buffer[0]`.
     before: usize,
+    error: Option<BatchError>,
 }
 
 impl<'a> Window<'a> {
     pub(super) fn new(reader: Decompressor<'a>) -> Self {
         let buffer = vec![0; DECOMPRESS_WINDOW_BYTES].into_boxed_slice();
-        Window { reader, buffer, start: 0, end: 0, before: 0 }
+        Window { reader, buffer, start: 0, end: 0, before: 0, error: None }
     }
 
     /// Fills the window anew; false at the end.
-    fn refill(&mut self) -> Result<bool, ReadError> {
+    fn refill(&mut self) -> Result<bool, Malformed> {
         debug_assert_eq!(self.start, self.end, "bytes of the window would be lost");
         self.before += self.end;
         self.start = 0;
         self.end = 0;
-        self.end = self.reader.read(&mut self.buffer).map_err(ReadError::Decompress)?;
+        match self.reader.read(&mut self.buffer) {
+            Ok(count) => self.end = count,
+            Err(error) => {
+                self.error = Some(error);
+                return Err("its bytes do not decompress");
+            }
+        }
         Ok(self.end > 0)
     }
 }
 
 impl Source for Window<'_> {
-    #[inline]
-    fn byte(&mut self) -> Result<u8, ReadError> {
+    #[inline(always)]
+    fn byte(&mut self) -> Result<u8, Malformed> {
         if self.start == self.end && !self.refill()? {
             return Err(END);
         }
@@ -158,7 +167,7 @@ impl Source for Window<'_> {
         Ok(byte)
     }
 
-    fn skip(&mut self, count: usize) -> Result<(), ReadError> {
+    fn skip(&mut self, count: usize) -> Result<(), Malformed> {
         let mut left = count;
         loop {
             let step = left.min(self.end - self.start);
@@ -177,8 +186,12 @@ impl Source for Window<'_> {
         self.before + self.start
     }
 
-    fn at_end(&mut self) -> Result<bool, ReadError> {
+    fn at_end(&mut self) -> Result<bool, Malformed> {
         Ok(self.start == self.end && !self.refill()?)
+    }
+
+    fn decompress_error(&mut self) -> Option<BatchError> {
+        self.error.take()
     }
 }
 
