@@ -7,6 +7,7 @@ mod golden;
 mod memory;
 mod mutations;
 mod other_crate;
+mod tables;
 mod traps;
 mod typed;
 
