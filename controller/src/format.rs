@@ -1,0 +1,142 @@
+//! The metadata directory: who it belongs to, and the store in it.
+//!
+//! ```text
+//!   <metadata_dir>/meta.properties                  version, cluster.id, node.id, directory.id (as Kafka writes it)
+//!                  __cluster_metadata-0/.lock       held while the controller runs
+//!                  __cluster_metadata-0/weir/       the key-value store: Raft log, vote, snapshots
+//! ```
+//!
+//! **Invariant:** a directory without meta.properties is formatted here only when this node is the only voter, or when the
+//! cluster id was given. A directory of another node, of another cluster, or with a Kafka controller's log is refused.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use host::{Fs, LockGuard};
+use protocol::Uuid;
+
+use crate::kv::{self, Kv, KvKind};
+
+/// Why a metadata directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{path}: {source}")]
+    Io { path: PathBuf, source: io::Error },
+    #[error("{0} is in use by another process")]
+    InUse(PathBuf),
+    #[error("{path} says {name}={found}, but the configuration says {expected}")]
+    Foreign { path: PathBuf, name: &'static str, found: String, expected: String },
+    #[error("{path} has no valid {name}")]
+    Property { path: PathBuf, name: &'static str },
+    #[error("{0} is not formatted: a node with other voters needs cluster.id, or `weir storage format`")]
+    NotFormatted(PathBuf),
+    #[error("{0} holds the metadata log of a Kafka controller, which cannot be taken over yet")]
+    KafkaLog(PathBuf),
+}
+
+/// What is needed to open or format a directory.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    pub metadata_dir: PathBuf,
+    pub node_id: i32,
+    pub cluster_id: Option<Uuid>,
+    /// This node is the only voter: it may make up a cluster id.
+    pub is_sole_voter: bool,
+    pub kv: KvKind,
+    /// Used if the directory is formatted now.
+    pub new_cluster_id: Uuid,
+    pub new_directory_id: Uuid,
+}
+
+/// An open metadata directory. Dropping it gives up the lock.
+pub struct Opened {
+    pub cluster_id: Uuid,
+    pub directory_id: Uuid,
+    pub kv: Arc<dyn Kv>,
+    pub lock: LockGuard,
+}
+
+/// The directory whose disk queue the metadata log uses: its fsyncs do not wait behind those of partitions.
+pub fn log_dir(metadata_dir: &Path) -> PathBuf {
+    metadata_dir.join("__cluster_metadata-0")
+}
+
+/// Opens the directory, and formats it if that is allowed. Runs inside a disk job.
+pub fn open(fs: &Fs, wanted: &Wanted) -> Result<Opened, Error> {
+    let dir = log_dir(&wanted.metadata_dir);
+    let store = dir.join("weir");
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::Io { path, source }
+    };
+    let is_new = !fs.exists(&dir);
+    fs.create_dir_all(&dir).map_err(io(&dir))?;
+    let lock = fs.lock(&dir.join(".lock")).map_err(|source| match source.kind() {
+        io::ErrorKind::WouldBlock => Error::InUse(wanted.metadata_dir.clone()),
+        _ => Error::Io { path: dir.clone(), source },
+    })?;
+    if !fs.exists(&store) {
+        let names = fs.list(&dir).map_err(io(&dir))?;
+        if names.iter().any(|name| name.ends_with(".log") || name.ends_with(".checkpoint")) {
+            return Err(Error::KafkaLog(dir));
+        }
+    }
+    let (cluster_id, directory_id) = identity(fs, wanted)?;
+    fs.create_dir_all(&store).map_err(io(&store))?;
+    if is_new {
+        // The names of both new directories must outlive a power cut as surely as what is in them.
+        fs.sync_dir(&dir).map_err(io(&dir))?;
+        if let Some(parent) = wanted.metadata_dir.parent().filter(|p| !p.as_os_str().is_empty()) {
+            fs.sync_dir(parent).map_err(io(parent))?;
+        }
+        fs.sync_dir(&wanted.metadata_dir).map_err(io(&wanted.metadata_dir))?;
+    }
+    let kv = kv::open(fs, &store, wanted.kv).map_err(io(&store))?;
+    Ok(Opened { cluster_id, directory_id, kv, lock })
+}
+
+/// Cluster id and directory id from meta.properties, which is written if there is none.
+fn identity(fs: &Fs, wanted: &Wanted) -> Result<(Uuid, Uuid), Error> {
+    let path = wanted.metadata_dir.join("meta.properties");
+    let io = |source| Error::Io { path: path.clone(), source };
+    if !fs.exists(&path) {
+        let cluster_id = match wanted.cluster_id {
+            Some(id) => id,
+            None if wanted.is_sole_voter => wanted.new_cluster_id,
+            None => return Err(Error::NotFormatted(wanted.metadata_dir.clone())),
+        };
+        let text = meta_properties(wanted.node_id, cluster_id, wanted.new_directory_id);
+        fs.atomic_write(&path, text.as_bytes()).map_err(io)?;
+        return Ok((cluster_id, wanted.new_directory_id));
+    }
+    let text = String::from_utf8(fs.read_to_end(&path).map_err(io)?).map_err(io::Error::other).map_err(io)?;
+    let properties = parse(&text);
+    let get = |name: &'static str| {
+        let value = properties.get(name).copied();
+        value.ok_or_else(|| Error::Property { path: path.clone(), name })
+    };
+    let id = |name: &'static str| get(name)?.parse::<Uuid>().map_err(|_| Error::Property { path: path.clone(), name });
+    let foreign = |name, found: String, expected: String| Error::Foreign { path: path.clone(), name, found, expected };
+    let (cluster_id, directory_id) = (id("cluster.id")?, id("directory.id")?);
+    if get("node.id")? != wanted.node_id.to_string() {
+        return Err(foreign("node.id", get("node.id")?.to_owned(), wanted.node_id.to_string()));
+    }
+    match wanted.cluster_id {
+        Some(expected) if expected != cluster_id => {
+            Err(foreign("cluster.id", cluster_id.to_string(), expected.to_string()))
+        }
+        _ => Ok((cluster_id, directory_id)),
+    }
+}
+
+fn meta_properties(node_id: i32, cluster_id: Uuid, directory_id: Uuid) -> String {
+    format!("#\ncluster.id={cluster_id}\ndirectory.id={directory_id}\nnode.id={node_id}\nversion=1\n")
+}
+
+/// `name=value` lines; Kafka escapes `:` and `=` in values, which do not occur in ids.
+fn parse(text: &str) -> BTreeMap<&str, &str> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| line.split_once('=')).map(|(name, value)| (name.trim(), value.trim())).collect()
+}
