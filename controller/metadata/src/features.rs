@@ -186,6 +186,14 @@ pub fn find(name: &str) -> Option<Feature> {
     supported().into_iter().find(|feature| feature.name == name)
 }
 
+/// Whether this release can live with a feature at `level`. Level 0 switches a feature off, known or not.
+pub fn is_supported(name: &str, level: i16) -> bool {
+    match find(name) {
+        Some(feature) => feature.supported.contains(&level),
+        None => level == 0,
+    }
+}
+
 /// The finalized levels of a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Features {

@@ -9,16 +9,22 @@
 
 use bytes::Bytes;
 pub use protocol::messages::MetadataRecord as Record;
-use protocol::{DecodeError, EncodeError, record_frame};
+use protocol::{DecodeError, EncodeError, Str, record_frame};
 
-use crate::MetadataVersion;
+use crate::{MetadataVersion, features};
 
-/// The value of a log record is none that this release knows.
+/// The value of a log record is none that this release may act on: it must refuse to start.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a metadata record cannot be read: {0}; if a newer release wrote it, only that release can start here"
-)]
-pub struct Error(#[from] pub DecodeError);
+pub enum Error {
+    #[error(
+        "a metadata record cannot be read: {0}; if a newer release wrote it, only that release can start here"
+    )]
+    Unreadable(#[from] DecodeError),
+    #[error(
+        "the log finalizes {name} at level {level}, which this release does not support; only a newer release can start here"
+    )]
+    UnsupportedLevel { name: Str, level: i16 },
+}
 
 /// The message version to write under a finalized level: the lowest that carries every field that the level knows.
 pub fn version(record: &Record, level: MetadataVersion) -> i16 {
@@ -71,7 +77,12 @@ pub fn encode(record: &Record, level: MetadataVersion) -> Result<Bytes, EncodeEr
 /// Reads the value of a log record.
 pub fn decode(value: Bytes) -> Result<Record, Error> {
     let (record, _version) = record_frame::decode_metadata(value)?;
-    Ok(record)
+    match &record {
+        Record::FeatureLevel(r) if !features::is_supported(&r.name, r.feature_level) => {
+            Err(Error::UnsupportedLevel { name: r.name.detached(), level: r.feature_level })
+        }
+        _ => Ok(record),
+    }
 }
 
 #[cfg(test)]
