@@ -135,6 +135,7 @@ fn write_enum(out: &mut String, enum_name: &str, members: &[&Message]) {
             "            _ => return Err(DecodeError::Unknown {{ what: \"{enum_name}\", value: i64::from(key) }}),\n        }})\n    }}\n}}\n"
         ),
     );
+    write_log_record(out, enum_name);
     for m in members {
         writeln!(
             out,
@@ -145,4 +146,14 @@ fn write_enum(out: &mut String, enum_name: &str, members: &[&Message]) {
         )
         .expect("a String");
     }
+}
+
+/// The trait over all such enums, for the frames around their records.
+fn write_log_record(out: &mut String, enum_name: &str) {
+    writeln!(out, "impl LogRecord for {enum_name} {{").expect("a String");
+    out.push_str("    fn record_type(&self) -> i16 { self.key() }\n");
+    out.push_str("    fn newest_version(&self) -> i16 { self.newest_version() }\n");
+    out.push_str("    fn encode(&self, out: &mut Encoder, version: i16) -> Result<(), EncodeError> { self.encode(out, version) }\n");
+    out.push_str("    fn decode(record_type: i16, input: &mut Decoder, version: i16) -> Result<Self, DecodeError> {\n");
+    writeln!(out, "        {enum_name}::decode(record_type, input, version)\n    }}\n}}").expect("a String");
 }

@@ -16,7 +16,8 @@ struct Row {
 
 impl ApiKey {
     pub fn from_code(code: i16) -> Option<ApiKey> {
-        ROWS.iter().find(|row| row.key.code() == code).map(|row| row.key)
+        let at = ROWS.binary_search_by_key(&code, |row| row.key.code());
+        at.ok().map(|at| ROWS[at].key)
     }
 
     pub fn code(self) -> i16 {
@@ -68,7 +69,8 @@ impl ApiKey {
     }
 
     fn row(self) -> &'static Row {
-        ROWS.iter().find(|row| row.key == self).expect("every key has a row")
+        let at = ROWS.binary_search_by_key(&self.code(), |row| row.key.code());
+        &ROWS[at.expect("every key has a row, and rows are in the order of their keys")]
     }
 }
 

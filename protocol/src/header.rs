@@ -42,10 +42,16 @@ fn is_flexible(key: ApiKey, version: i16) -> bool {
 }
 
 impl RequestPrefix {
-    /// Reads the prefix without moving on.
+    /// Reads the prefix of a frame.
     pub fn peek(frame: &[u8]) -> Result<RequestPrefix, DecodeError> {
-        let mut d = Decoder::new(bytes::Bytes::copy_from_slice(&frame[..frame.len().min(8)]));
-        Ok(RequestPrefix { key: d.i16()?, version: d.i16()?, correlation_id: d.i32()? })
+        let Some([k0, k1, v0, v1, correlation_id @ ..]) = frame.first_chunk::<8>() else {
+            return Err(DecodeError::TooShort { missing: 8 - frame.len() });
+        };
+        Ok(RequestPrefix {
+            key: i16::from_be_bytes([*k0, *k1]),
+            version: i16::from_be_bytes([*v0, *v1]),
+            correlation_id: i32::from_be_bytes(*correlation_id),
+        })
     }
 }
 
@@ -115,6 +121,7 @@ mod tests {
         for length in 0..8 {
             assert!(RequestPrefix::peek(&[0; 8][..length]).is_err());
         }
-        assert!(RequestPrefix::peek(&[0; 8]).is_ok());
+        let prefix = RequestPrefix { key: 1, version: 2, correlation_id: 3 };
+        assert_eq!(RequestPrefix::peek(&[0, 1, 0, 2, 0, 0, 0, 3, 99]), Ok(prefix));
     }
 }

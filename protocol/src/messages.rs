@@ -8,7 +8,7 @@
 mod prelude {
     pub(super) use bytes::Bytes;
 
-    pub(super) use crate::codec::{DecodeError, Decoder, EncodeError, Encoder, Message, Request};
+    pub(super) use crate::codec::{DecodeError, Decoder, EncodeError, Encoder, LogRecord, Message, Request};
     pub(super) use crate::{ApiKey, Records, Str, Uuid};
 }
 use prelude::*;

@@ -16,8 +16,10 @@ impl Str {
         std::str::from_utf8(&bytes).is_ok().then_some(Str(bytes))
     }
 
+    #[allow(unsafe_code)]
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).expect("checked when it was made")
+        // SAFETY: every constructor takes a `str` or checks the bytes, and nothing changes them afterwards.
+        unsafe { std::str::from_utf8_unchecked(&self.0) }
     }
 
     /// A copy that does not keep the frame alive. Whoever stores a name for long wants this one.
@@ -83,6 +85,27 @@ impl std::fmt::Display for Str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_way_to_make_one_gives_utf8() {
+        let text = "a\u{e9}\u{4e16}";
+        let made = [
+            Str::from_static("a\u{e9}\u{4e16}"),
+            Str::from(text),
+            Str::from(text.to_owned()),
+            Str::from_utf8(Bytes::from(text)).expect("UTF-8"),
+            Str::from(text).detached(),
+        ];
+        for one in made {
+            assert_eq!(std::str::from_utf8(one.as_str().as_bytes()), Ok(text));
+            assert_eq!(one.into_bytes(), text.as_bytes());
+        }
+        assert_eq!(Str::default().as_str(), "");
+        // Half a character, an overlong form, a surrogate.
+        for bad in [&[0xe4, 0xb8][..], &[0xc0, 0x80], &[0xed, 0xa0, 0x80]] {
+            assert_eq!(Str::from_utf8(Bytes::copy_from_slice(bad)), None);
+        }
+    }
 
     #[test]
     fn only_utf8_becomes_text_and_order_is_that_of_str() {

@@ -35,3 +35,18 @@ pub trait Request: Message {
     const KEY: ApiKey;
     type Response: Message;
 }
+
+/// The records of one internal log (or the keys, or the values of it), told apart by a type number. Implemented by generated
+/// code only: `MetadataRecord`, `GroupKey`, `GroupValue`, `TransactionKey`, ...
+pub trait LogRecord: Sized {
+    /// The type's number in the log.
+    fn record_type(&self) -> i16;
+
+    /// The newest version of this type.
+    fn newest_version(&self) -> i16;
+
+    fn encode(&self, out: &mut Encoder, version: i16) -> Result<(), EncodeError>;
+
+    /// Reads a record of type `record_type`. A type that this version does not know is `DecodeError::Unknown`.
+    fn decode(record_type: i16, input: &mut Decoder, version: i16) -> Result<Self, DecodeError>;
+}
