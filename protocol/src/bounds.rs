@@ -98,3 +98,21 @@ pub const ELECTIONS_PER_BALANCE_MAX: usize = 1_000;
 pub const PRODUCER_IDS_PER_BLOCK: i32 = 1_000;
 /// Characters of a dynamic config value (an int16 length on the wire).
 pub const CONFIG_VALUE_CHARS_MAX: usize = 32_767;
+
+// --- wire
+
+/// Large frame buffers that wait for their next use.
+pub const FRAME_BUFFERS_POOLED_MAX: usize = 16;
+/// `connections.max.idle.ms`: a connection on which nothing moves is closed.
+pub const CONNECTION_IDLE_MAX: Duration = Duration::from_secs(600);
+/// How long a stopping server waits for the answers that it owes.
+pub const SERVER_DRAIN_MAX: Duration = Duration::from_secs(5);
+/// Log lines about refused peers in one second; the rest is counted.
+pub const REFUSALS_LOGGED_PER_SECOND: u32 = 5;
+/// Requests of one client connection that are not answered yet.
+pub const CLIENT_REQUESTS_IN_FLIGHT_MAX: usize = 128;
+/// Our client's first wait before it connects again, and its longest.
+pub const CLIENT_RECONNECT_WAIT_MIN: Duration = Duration::from_millis(20);
+pub const CLIENT_RECONNECT_WAIT_MAX: Duration = Duration::from_secs(1);
+/// A controller that stops waits this long for another one to take over leadership.
+pub const CONTROLLER_HAND_OVER_WAIT: Duration = Duration::from_secs(2);
