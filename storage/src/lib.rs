@@ -1,1 +1,25 @@
-//! Placeholder.
+//! One partition's log on a disk, in Kafka's own files.
+//!
+//! Start with `log.rs`; each durable format has a file of its own. Everything here is synchronous and runs inside a disk
+//! job of `host`.
+//!
+//! **Invariant:** knows nothing of leaders, requests or other replicas; never reads the clock.
+
+mod checkpoint;
+mod leader_epochs;
+mod log;
+mod log_dirs;
+mod offset_index;
+mod partition_metadata;
+mod producer_snapshot;
+mod producer_state;
+mod segment;
+mod time_index;
+mod txn_index;
+
+pub use log::{
+    AppendError, Appended, FoundTimestamp, Log, LogConfig, LogFiles, OpenError, Read, ReadError, ReadLimits, Slice,
+};
+pub use log_dirs::{LogCheckpoint, LogDir, LogDirError, MetaProperties};
+pub use producer_state::{Marker, Producer, ProducerBatch, ProducerError, ProducerState};
+pub use txn_index::AbortedTransaction;

@@ -1,0 +1,271 @@
+//! One replica's log: an ordered run of segments, only the last of which is written.
+//!
+//!     00000.log         01200.log         02377.log   <- base offset names the file; the last one is active
+//!     [ ....|------- ]  [ ------------ ]  [ -----|
+//!      log start 00431                   log end 02911 (next offset to be given)
+//!
+//! A log is synchronous and is used inside a disk job. Its settings are an argument of each call, since a topic's config
+//! may change at any time; so is the time. A failed write or sync is never tried again: the log refuses everything from
+//! then on, with the reason.
+//!
+//! Invariant: knows nothing of leaders, requests or other replicas' high watermarks; never reads the clock; offsets only grow.
+
+mod append;
+mod open;
+mod read;
+mod transactions;
+mod truncate;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use host::Fs;
+use protocol::Uuid;
+use protocol::ids::Offset;
+
+use crate::leader_epochs::LeaderEpochs;
+use crate::producer_snapshot;
+use crate::producer_state::ProducerState;
+use crate::segment::Segment;
+
+pub use append::{AppendError, Appended};
+pub use open::{LogFiles, OpenError};
+pub use read::{FoundTimestamp, Read, ReadError, ReadLimits, Slice};
+
+/// The settings of a log, each of them a topic config of Kafka's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// `segment.bytes`
+    pub segment_bytes: u64,
+    /// `segment.ms`
+    pub segment_ms: i64,
+    /// `segment.index.bytes`
+    pub segment_index_bytes: u64,
+    /// `index.interval.bytes`
+    pub index_interval_bytes: u64,
+    /// `flush.messages`: a sync after so many records.
+    pub flush_messages: i64,
+    /// `flush.ms`
+    pub flush_ms: i64,
+    /// `producer.id.expiration.ms`
+    pub producer_expiration_ms: i64,
+}
+
+impl Default for LogConfig {
+    /// Kafka's defaults.
+    fn default() -> LogConfig {
+        LogConfig {
+            segment_bytes: 1 << 30,
+            segment_ms: 7 * 24 * 3600 * 1000,
+            segment_index_bytes: 10 << 20,
+            index_interval_bytes: 4096,
+            flush_messages: i64::MAX,
+            flush_ms: i64::MAX,
+            producer_expiration_ms: 24 * 3600 * 1000,
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Log {
+    dir: PathBuf,
+    topic_id: Option<Uuid>,
+    segments: BTreeMap<i64, Segment>,
+    log_start_offset: i64,
+    /// The first offset that is on this disk; below it, down to the log start, records are in tiered storage.
+    local_log_start_offset: i64,
+    log_end_offset: i64,
+    /// Everything below is durable.
+    recovery_point: i64,
+    high_watermark: i64,
+    leader_epochs: LeaderEpochs,
+    producers: ProducerState,
+    /// Where the newest batches of the active segment stand, so that a consumer at the end needs no index.
+    tail: std::collections::VecDeque<(i64, u64)>,
+    failed: Option<String>,
+    last_flush_ms: i64,
+}
+
+/// Batches whose place is remembered.
+const TAIL_BATCHES: usize = 32;
+
+impl Log {
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub fn topic_id(&self) -> Option<Uuid> {
+        self.topic_id
+    }
+
+    pub fn log_start_offset(&self) -> Offset {
+        Offset(self.log_start_offset)
+    }
+
+    pub fn local_log_start_offset(&self) -> Offset {
+        Offset(self.local_log_start_offset)
+    }
+
+    /// The next offset to be given.
+    pub fn log_end_offset(&self) -> Offset {
+        Offset(self.log_end_offset)
+    }
+
+    pub fn recovery_point(&self) -> Offset {
+        Offset(self.recovery_point)
+    }
+
+    pub fn high_watermark(&self) -> Offset {
+        Offset(self.high_watermark)
+    }
+
+    /// Moves the high watermark, as the partition's leader tells; it stays within the log.
+    pub fn set_high_watermark(&mut self, high_watermark: Offset) {
+        self.high_watermark = high_watermark.0.clamp(self.log_start_offset, self.log_end_offset);
+        self.producers.advance_high_watermark(self.high_watermark);
+    }
+
+    /// How far a consumer at read_committed may read: the high watermark, or the first unstable offset below it.
+    pub fn last_stable_offset(&self) -> Offset {
+        let unstable = self.producers.first_unstable_offset().unwrap_or(i64::MAX);
+        Offset(unstable.max(self.log_start_offset).min(self.high_watermark))
+    }
+
+    pub fn producers(&self) -> &ProducerState {
+        &self.producers
+    }
+
+    /// Forgets idle producers, `now_ms` being the wall clock.
+    pub fn expire_producers(&mut self, now_ms: i64, config: &LogConfig) {
+        self.producers.expire(now_ms, config.producer_expiration_ms);
+    }
+
+    /// Bytes of all segments.
+    pub fn size_bytes(&self) -> u64 {
+        self.segments.values().map(|s| s.size_bytes).sum()
+    }
+
+    pub fn segment_count(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// Why the log refuses everything, if it does.
+    pub fn failure(&self) -> Option<&str> {
+        self.failed.as_deref()
+    }
+
+    /// The newest leader epoch that has written here.
+    pub fn latest_leader_epoch(&self) -> Option<i32> {
+        self.leader_epochs.latest()
+    }
+
+    /// The leader epochs and where each began.
+    pub fn leader_epochs(&self) -> &[(i32, i64)] {
+        self.leader_epochs.entries()
+    }
+
+    pub fn leader_epoch_of(&self, offset: Offset) -> Option<i32> {
+        self.leader_epochs.epoch_of(offset.0)
+    }
+
+    /// For OffsetForLeaderEpoch: the largest epoch that is not above `epoch`, and where it ended.
+    pub fn end_of_leader_epoch(&self, epoch: i32) -> Option<(i32, Offset)> {
+        self.leader_epochs.end_of(epoch, self.log_end_offset).map(|(e, o)| (e, Offset(o)))
+    }
+
+    /// Notes that a leader epoch begins at the end of the log.
+    pub fn begin_leader_epoch(&mut self, fs: &Fs, epoch: i32) -> io::Result<()> {
+        let end = self.log_end_offset;
+        self.guarded(|log| log.leader_epochs.assign(fs, epoch, end))
+    }
+
+    fn active(&mut self) -> &mut Segment {
+        self.segments.last_entry().expect("a log has a segment").into_mut()
+    }
+
+    /// Runs what writes to the disk; its first failure ends the log.
+    fn guarded<T>(&mut self, act: impl FnOnce(&mut Log) -> io::Result<T>) -> io::Result<T> {
+        if let Some(reason) = &self.failed {
+            return Err(io::Error::other(format!("{} is offline: {reason}", self.dir.display())));
+        }
+        act(self).inspect_err(|error| self.failed = Some(error.to_string()))
+    }
+
+    /// Makes everything below the log end durable.
+    pub fn flush(&mut self, fs: &Fs) -> io::Result<()> {
+        self.guarded(|log| {
+            for segment in log.segments.values_mut().filter(|s| s.is_dirty()) {
+                segment.sync(fs)?;
+            }
+            fs.sync_dir(&log.dir)?;
+            log.recovery_point = log.log_end_offset;
+            Ok(())
+        })
+    }
+
+    /// Begins a new segment at the end of the log. Does nothing if the active one is empty.
+    pub fn roll(&mut self, fs: &Fs) -> io::Result<()> {
+        self.guarded(|log| log.roll_at_end(fs))
+    }
+
+    fn roll_at_end(&mut self, fs: &Fs) -> io::Result<()> {
+        let end = self.log_end_offset;
+        if self.active().size_bytes == 0 && self.active().base_offset == end {
+            return Ok(());
+        }
+        // The state of the producers as of here, so that opening need not read what is before.
+        producer_snapshot::write(fs, &self.dir, end, &self.producers, false)?;
+        self.active().retire(fs)?;
+        let mut segment = Segment::new(&self.dir, end, false);
+        segment.log_file(fs)?;
+        self.segments.insert(end, segment);
+        self.tail.clear();
+        Ok(())
+    }
+
+    /// Writes everything down, so that the next opening finds all in order. The log refuses appends afterwards.
+    pub fn close(&mut self, fs: &Fs) -> io::Result<()> {
+        let end = self.log_end_offset;
+        self.guarded(|log| {
+            log.active().finish_time_index(fs)?;
+            producer_snapshot::write(fs, &log.dir, end, &log.producers, true)
+        })?;
+        self.flush(fs)?;
+        self.failed = Some("it was closed".to_owned());
+        Ok(())
+    }
+
+    /// Moves the log start forward: what is below may be deleted. Segments that lie below it as a whole are deleted here.
+    pub fn advance_log_start(&mut self, fs: &Fs, start: Offset) -> io::Result<()> {
+        if start.0 <= self.log_start_offset {
+            return Ok(());
+        }
+        assert!(start.0 <= self.log_end_offset, "the log start is within the log");
+        self.guarded(|log| {
+            log.log_start_offset = start.0;
+            log.local_log_start_offset = log.local_log_start_offset.max(start.0);
+            log.high_watermark = log.high_watermark.max(start.0);
+            log.leader_epochs.truncate_from_start(fs, start.0)?;
+            log.delete_segments_below(fs, start.0)
+        })
+    }
+
+    fn delete_segments_below(&mut self, fs: &Fs, start: i64) -> io::Result<()> {
+        while let Some(next) = self.segments.keys().nth(1).copied()
+            && next <= start
+        {
+            let (base, segment) = self.segments.pop_first().expect("there are two");
+            segment.delete(fs)?;
+            let snapshot = producer_snapshot::path(&self.dir, base);
+            if fs.exists(&snapshot) {
+                fs.remove_file(&snapshot)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,252 @@
+//! A broker's log dirs: whose they are, what is in them, and whether they can be trusted.
+//!
+//!     <log dir>/meta.properties                      version, cluster.id, node.id, directory.id
+//!              /.lock                                held while the broker runs
+//!              /.kafka_cleanshutdown                 written by a stop in order, removed at the next start
+//!              /recovery-point-offset-checkpoint     up to where each log is durable
+//!              /log-start-offset-checkpoint          where each log begins
+//!              /replication-offset-checkpoint        the high watermarks
+//!              /orders-0/  orders-1/                 the logs
+//!              /orders-2.<uuid>-delete/              a log that is being deleted
+//!
+//! Invariant: the clean-shutdown file is written by `close` alone, after every log of the directory is closed.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use host::{Fs, LockGuard};
+use protocol::Uuid;
+
+use crate::checkpoint;
+
+const META: &str = "meta.properties";
+const LOCK: &str = ".lock";
+const CLEAN: &str = ".kafka_cleanshutdown";
+const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
+const LOG_STARTS: &str = "log-start-offset-checkpoint";
+const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
+const DELETED: &str = "-delete";
+
+/// Why a log dir cannot be used. Each is a sentence for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum LogDirError {
+    #[error("the log dir {} is in use by another process", dir.display())]
+    InUse { dir: PathBuf },
+    #[error("the log dir {} belongs to node {found}, but node.id is {expected}", dir.display())]
+    OtherNode { dir: PathBuf, found: i32, expected: i32 },
+    #[error("the log dir {} belongs to cluster {found}, but this is cluster {expected}", dir.display())]
+    OtherCluster { dir: PathBuf, found: String, expected: String },
+    #[error("the log dir {} cannot be used: {source}", dir.display())]
+    Io { dir: PathBuf, source: io::Error },
+    #[error("the log dir {}: {reason}", dir.display())]
+    Malformed { dir: PathBuf, reason: String },
+}
+
+/// One open log dir.
+#[derive(Debug)]
+pub struct LogDir {
+    path: PathBuf,
+    directory_id: Uuid,
+    /// The last life ended in order, with this broker epoch.
+    clean: Option<i64>,
+    checkpoints: Checkpoints,
+    _lock: LockGuard,
+}
+
+#[derive(Debug, Default)]
+struct Checkpoints {
+    recovery_points: BTreeMap<(String, i32), i64>,
+    log_starts: BTreeMap<(String, i32), i64>,
+    high_watermarks: BTreeMap<(String, i32), i64>,
+}
+
+/// What a log's checkpoints say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogCheckpoint {
+    pub recovery_point: i64,
+    pub log_start_offset: i64,
+    pub high_watermark: i64,
+}
+
+/// The content of `meta.properties`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetaProperties {
+    pub cluster_id: String,
+    pub node_id: i32,
+    pub directory_id: Uuid,
+}
+
+impl MetaProperties {
+    /// None if the file does not exist.
+    pub fn read(fs: &Fs, dir: &Path) -> Result<Option<MetaProperties>, LogDirError> {
+        let path = dir.join(META);
+        if !fs.exists(&path) {
+            return Ok(None);
+        }
+        let bytes = fs.read_to_end(&path).map_err(|source| LogDirError::Io { dir: dir.to_owned(), source })?;
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let value = |name: &str| -> Result<String, LogDirError> {
+            let lines = text.lines().filter(|l| !l.starts_with('#'));
+            let found = lines.filter_map(|l| l.split_once('=')).find(|(n, _)| n.trim() == name);
+            found.map(|(_, v)| v.trim().to_owned()).ok_or_else(|| LogDirError::Malformed {
+                dir: dir.to_owned(),
+                reason: format!("{META} has no {name}"),
+            })
+        };
+        let malformed = |name: &str| LogDirError::Malformed { dir: dir.to_owned(), reason: format!("{META}: {name} is malformed") };
+        let version = value("version")?;
+        if version != "1" {
+            let reason = format!("{META} has version {version}, this program knows version 1");
+            return Err(LogDirError::Malformed { dir: dir.to_owned(), reason });
+        }
+        Ok(Some(MetaProperties {
+            cluster_id: value("cluster.id")?,
+            node_id: value("node.id")?.parse().map_err(|_| malformed("node.id"))?,
+            directory_id: value("directory.id")?.parse().map_err(|_| malformed("directory.id"))?,
+        }))
+    }
+
+    pub fn write(&self, fs: &Fs, dir: &Path) -> io::Result<()> {
+        let MetaProperties { cluster_id, node_id, directory_id } = self;
+        let text = format!("version=1\ncluster.id={cluster_id}\nnode.id={node_id}\ndirectory.id={directory_id}\n");
+        fs.atomic_write(&dir.join(META), text.as_bytes())
+    }
+}
+
+impl LogDir {
+    /// Locks a log dir and reads what it says of itself, making it if it is new. A new one gets `new_directory_id`.
+    pub fn open(fs: &Fs, path: &Path, cluster_id: &str, node_id: i32, new_directory_id: Uuid) -> Result<LogDir, LogDirError> {
+        let io = |source| LogDirError::Io { dir: path.to_owned(), source };
+        fs.create_dir_all(path).map_err(io)?;
+        let lock = fs.lock(&path.join(LOCK)).map_err(|source| match source.kind() {
+            io::ErrorKind::WouldBlock => LogDirError::InUse { dir: path.to_owned() },
+            _ => io(source),
+        })?;
+        let meta = match MetaProperties::read(fs, path)? {
+            Some(meta) => meta,
+            None => {
+                let meta = MetaProperties { cluster_id: cluster_id.to_owned(), node_id, directory_id: new_directory_id };
+                meta.write(fs, path).map_err(io)?;
+                meta
+            }
+        };
+        if meta.node_id != node_id {
+            return Err(LogDirError::OtherNode { dir: path.to_owned(), found: meta.node_id, expected: node_id });
+        }
+        if meta.cluster_id != cluster_id {
+            let (found, expected) = (meta.cluster_id, cluster_id.to_owned());
+            return Err(LogDirError::OtherCluster { dir: path.to_owned(), found, expected });
+        }
+        let clean = take_clean_shutdown(fs, path).map_err(io)?;
+        let checkpoints = Checkpoints {
+            recovery_points: read_offsets(fs, &path.join(RECOVERY_POINTS)).map_err(io)?,
+            log_starts: read_offsets(fs, &path.join(LOG_STARTS)).map_err(io)?,
+            high_watermarks: read_offsets(fs, &path.join(HIGH_WATERMARKS)).map_err(io)?,
+        };
+        Ok(LogDir { path: path.to_owned(), directory_id: meta.directory_id, clean, checkpoints, _lock: lock })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn directory_id(&self) -> Uuid {
+        self.directory_id
+    }
+
+    /// The broker epoch of the last life, if it ended in order.
+    pub fn clean_shutdown_epoch(&self) -> Option<i64> {
+        self.clean
+    }
+
+    pub fn was_clean(&self) -> bool {
+        self.clean.is_some()
+    }
+
+    pub fn checkpoint(&self, topic: &str, partition: i32) -> LogCheckpoint {
+        let of = |map: &BTreeMap<(String, i32), i64>| map.get(&(topic.to_owned(), partition)).copied().unwrap_or(0);
+        LogCheckpoint {
+            recovery_point: of(&self.checkpoints.recovery_points),
+            log_start_offset: of(&self.checkpoints.log_starts),
+            high_watermark: of(&self.checkpoints.high_watermarks),
+        }
+    }
+
+    /// The logs in the directory, by topic and partition. Directories of other names are left alone.
+    pub fn partitions(&self, fs: &Fs) -> io::Result<Vec<(String, i32)>> {
+        Ok(fs.list(&self.path)?.iter().filter_map(|name| parse_partition_dir(name)).collect())
+    }
+
+    pub fn partition_dir(&self, topic: &str, partition: i32) -> PathBuf {
+        self.path.join(format!("{topic}-{partition}"))
+    }
+
+    /// Takes a log out of sight at once; `remove_deleted` does the slow part.
+    pub fn mark_deleted(&self, fs: &Fs, topic: &str, partition: i32, unique: Uuid) -> io::Result<()> {
+        let from = self.partition_dir(topic, partition);
+        // A file name has at most 255 bytes; Kafka cuts the topic to make room for the rest.
+        let suffix = format!("-{partition}.{:032x}{DELETED}", unique.0);
+        let room = 255 - suffix.len();
+        let topic: String = topic.chars().take(room).collect();
+        fs.rename(&from, &self.path.join(format!("{topic}{suffix}")))?;
+        fs.sync_dir(&self.path)
+    }
+
+    /// Removes the logs that were marked.
+    pub fn remove_deleted(&self, fs: &Fs) -> io::Result<()> {
+        for name in fs.list(&self.path)?.iter().filter(|n| n.ends_with(DELETED)) {
+            fs.remove_dir_all(&self.path.join(name))?;
+        }
+        Ok(())
+    }
+
+    /// Replaces the checkpoints, one entry for each log of the directory.
+    pub fn write_checkpoints(&self, fs: &Fs, logs: &BTreeMap<(String, i32), LogCheckpoint>) -> io::Result<()> {
+        let write = |name: &str, of: fn(&LogCheckpoint) -> i64| {
+            let lines: Vec<String> = logs.iter().map(|((topic, p), c)| format!("{topic} {p} {}", of(c))).collect();
+            checkpoint::write(fs, &self.path.join(name), &lines)
+        };
+        write(RECOVERY_POINTS, |c| c.recovery_point)?;
+        write(LOG_STARTS, |c| c.log_start_offset)?;
+        write(HIGH_WATERMARKS, |c| c.high_watermark)
+    }
+
+    /// The end of a stop in order: call it once every log of the directory is closed.
+    pub fn close(&self, fs: &Fs, broker_epoch: i64) -> io::Result<()> {
+        let text = format!("{{\"version\":0,\"brokerEpoch\":{broker_epoch}}}");
+        fs.atomic_write(&self.path.join(CLEAN), text.as_bytes())
+    }
+}
+
+/// Reads and removes the clean-shutdown file: a crash from now on is a crash.
+fn take_clean_shutdown(fs: &Fs, dir: &Path) -> io::Result<Option<i64>> {
+    let path = dir.join(CLEAN);
+    if !fs.exists(&path) {
+        return Ok(None);
+    }
+    let text = String::from_utf8_lossy(&fs.read_to_end(&path)?).into_owned();
+    let digits = text.split("\"brokerEpoch\":").nth(1).map(|t| t.trim_start());
+    let number: Option<String> = digits.map(|t| t.chars().take_while(|c| c.is_ascii_digit() || *c == '-').collect());
+    fs.remove_file(&path)?;
+    fs.sync_dir(dir)?;
+    Ok(Some(number.and_then(|n| n.parse().ok()).unwrap_or(-1)))
+}
+
+fn read_offsets(fs: &Fs, path: &Path) -> io::Result<BTreeMap<(String, i32), i64>> {
+    let mut offsets = BTreeMap::new();
+    for words in checkpoint::read(fs, path)? {
+        let topic = words.first().cloned().unwrap_or_default();
+        offsets.insert((topic, checkpoint::number(path, &words, 1)?), checkpoint::number(path, &words, 2)?);
+    }
+    Ok(offsets)
+}
+
+/// `orders-eu-3` is partition 3 of `orders-eu`.
+fn parse_partition_dir(name: &str) -> Option<(String, i32)> {
+    if name.ends_with(DELETED) || name.ends_with("-future") {
+        return None;
+    }
+    let (topic, partition) = name.rsplit_once('-')?;
+    Some((topic.to_owned(), partition.parse().ok().filter(|p| *p >= 0)?)).filter(|(t, _)| !t.is_empty())
+}

@@ -1,0 +1,100 @@
+//! Aborted transactions: one `.txnindex` file beside each segment in which a transaction was aborted.
+//!
+//!     [version i16 = 0][producer id i64][first offset i64][last offset i64][last stable offset i64] ...   34 bytes an entry
+//!
+//! A consumer at read_committed is told the aborted transactions that overlap what it fetches.
+
+use std::io;
+use std::path::PathBuf;
+
+use host::{Fs, OpenMode};
+
+const ENTRY_BYTES: usize = 34;
+
+/// One aborted transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AbortedTransaction {
+    pub producer_id: i64,
+    pub first_offset: i64,
+    /// The offset of its abort marker.
+    pub last_offset: i64,
+    /// The last stable offset once it was aborted.
+    pub last_stable_offset: i64,
+}
+
+impl AbortedTransaction {
+    fn to_bytes(self) -> [u8; ENTRY_BYTES] {
+        let mut bytes = [0; ENTRY_BYTES];
+        let fields = [self.producer_id, self.first_offset, self.last_offset, self.last_stable_offset];
+        for (at, field) in bytes[2..].chunks_mut(8).zip(fields) {
+            at.copy_from_slice(&field.to_be_bytes());
+        }
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> AbortedTransaction {
+        let field = |n: usize| i64::from_be_bytes(bytes[2 + 8 * n..10 + 8 * n].try_into().expect("eight bytes"));
+        AbortedTransaction {
+            producer_id: field(0),
+            first_offset: field(1),
+            last_offset: field(2),
+            last_stable_offset: field(3),
+        }
+    }
+}
+
+/// See the module. Aborts are rare: the file is read when it is asked, and does not exist before the first of them.
+#[derive(Debug)]
+pub(crate) struct TxnIndex {
+    path: PathBuf,
+    /// Known to have no entries; saves a look at the disk for nearly every segment.
+    is_empty: bool,
+}
+
+impl TxnIndex {
+    pub(crate) fn new(path: PathBuf, is_empty: bool) -> TxnIndex {
+        TxnIndex { path, is_empty }
+    }
+
+    pub(crate) fn entries(&self, fs: &Fs) -> io::Result<Vec<AbortedTransaction>> {
+        if self.is_empty || !fs.exists(&self.path) {
+            return Ok(Vec::new());
+        }
+        let bytes = fs.read_to_end(&self.path)?;
+        Ok(bytes.chunks_exact(ENTRY_BYTES).map(AbortedTransaction::from_bytes).collect())
+    }
+
+    pub(crate) fn append(&mut self, fs: &Fs, aborted: AbortedTransaction) -> io::Result<()> {
+        let file = fs.open(&self.path, OpenMode::Create)?;
+        let end = file.len()? / ENTRY_BYTES as u64 * ENTRY_BYTES as u64;
+        file.write_all_at(&aborted.to_bytes(), end)?;
+        self.is_empty = false;
+        Ok(())
+    }
+
+    /// Drops transactions whose marker is at or beyond an offset.
+    pub(crate) fn truncate(&mut self, fs: &Fs, offset: i64) -> io::Result<()> {
+        let entries = self.entries(fs)?;
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let keep = entries.iter().take_while(|e| e.last_offset < offset).count();
+        fs.open(&self.path, OpenMode::ReadWrite)?.set_len((keep * ENTRY_BYTES) as u64)
+    }
+
+    pub(crate) fn clear(&mut self, fs: &Fs) -> io::Result<()> {
+        if fs.exists(&self.path) {
+            fs.open(&self.path, OpenMode::ReadWrite)?.set_len(0)?;
+        }
+        self.is_empty = true;
+        Ok(())
+    }
+
+    pub(crate) fn sync(&self, fs: &Fs) -> io::Result<()> {
+        if self.is_empty { Ok(()) } else { fs.open(&self.path, OpenMode::ReadWrite)?.sync() }
+    }
+
+    pub(crate) fn path(&self) -> &PathBuf {
+        &self.path
+    }
+}
