@@ -21,6 +21,10 @@ pub const PENDING_ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const FRAME_BUFFER_BYTES_FIRST: usize = 4 * 1024;
 /// A frame that was begun must be complete within this, or the connection is closed.
 pub const FRAME_RECEIVE_TIMEOUT: Duration = Duration::from_secs(120);
+/// ... plus a second for every so many bytes received: a slow line may carry a large frame, a trickle may not.
+pub const FRAME_RECEIVE_BYTES_PER_SECOND_MIN: usize = 16 * 1024;
+/// What is handed to a socket at a time; finishing it is a sign of life of the peer.
+pub const WRITE_BYTES_MAX: usize = 1024 * 1024;
 /// `max.connections` of ours: connections of one listener.
 pub const CONNECTIONS_MAX: usize = 100_000;
 
@@ -101,16 +105,20 @@ pub const CONFIG_VALUE_CHARS_MAX: usize = 32_767;
 
 // --- wire
 
-/// Large frame buffers that wait for their next use.
-pub const FRAME_BUFFERS_POOLED_MAX: usize = 16;
-/// `connections.max.idle.ms`: a connection on which nothing moves is closed.
+/// `connections.max.idle.ms`: a connection on which the peer lets us wait so long is closed.
 pub const CONNECTION_IDLE_MAX: Duration = Duration::from_secs(600);
 /// How long a stopping server waits for the answers that it owes.
 pub const SERVER_DRAIN_MAX: Duration = Duration::from_secs(5);
 /// Log lines about refused peers in one second; the rest is counted.
 pub const REFUSALS_LOGGED_PER_SECOND: u32 = 5;
-/// Requests of one client connection that are not answered yet.
+/// Requests of one client connection that are not answered yet; further callers wait.
 pub const CLIENT_REQUESTS_IN_FLIGHT_MAX: usize = 128;
+/// `request.timeout.ms` of our client, and how long connecting may take.
+pub const CLIENT_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long our client goes on trying when errors are retriable (`default.api.timeout.ms`), and its waits in between.
+pub const CLIENT_RETRY_MAX: Duration = Duration::from_secs(60);
+pub const CLIENT_RETRY_WAIT_MIN: Duration = Duration::from_millis(20);
+pub const CLIENT_RETRY_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Our client's first wait before it connects again, and its longest.
 pub const CLIENT_RECONNECT_WAIT_MIN: Duration = Duration::from_millis(20);
 pub const CLIENT_RECONNECT_WAIT_MAX: Duration = Duration::from_secs(1);
