@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Invariant: the replicas of a partition are distinct brokers, the first one is not fenced, and as many racks are used
-//! as there can be. Fenced brokers are taken last. Where the stripe begins is random, so that small topics do not all
+//! as there can be. Fenced brokers are taken last within their rack. Where the stripe begins is random, so that small topics do not all
 //! start at the first broker.
 
 use std::collections::BTreeMap;

@@ -44,11 +44,7 @@ pub fn alter_partition(
                 Err(code) => refused(code),
             });
         }
-        answer.topics.push(response::TopicData {
-            topic_id: topic_data.topic_id,
-            partitions,
-            ..Default::default()
-        });
+        answer.topics.push(response::TopicData { topic_id: topic_data.topic_id, partitions });
     }
     Ok(Decision { records, answer })
 }
@@ -69,10 +65,7 @@ fn alter_one(
     let isr: Vec<BrokerState> = if version >= WITH_EPOCHS_FROM {
         data.new_isr_with_epochs.clone()
     } else {
-        data.new_isr
-            .iter()
-            .map(|id| BrokerState { broker_id: *id, broker_epoch: -1, ..Default::default() })
-            .collect()
+        data.new_isr.iter().map(|id| BrokerState { broker_id: *id, broker_epoch: -1 }).collect()
     };
     let recovery =
         LeaderRecoveryState::from_value(data.leader_recovery_state).ok_or(ErrorCode::InvalidRequest)?;

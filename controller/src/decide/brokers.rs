@@ -241,10 +241,10 @@ fn next_state(
 ) -> BrokerState {
     match BrokerState::of(broker) {
         BrokerState::Fenced if request.want_shut_down => BrokerState::ShutdownNow,
+        // Who is leaving comes back as a new incarnation only.
+        BrokerState::Fenced if request.want_fence || broker.in_controlled_shutdown => BrokerState::Fenced,
         // It has read its own registration, so it knows all that was decided about its former incarnation.
-        BrokerState::Fenced if !request.want_fence && request.current_metadata_offset >= broker.epoch => {
-            BrokerState::Active
-        }
+        BrokerState::Fenced if request.current_metadata_offset >= broker.epoch => BrokerState::Active,
         BrokerState::Fenced => BrokerState::Fenced,
         BrokerState::Active if request.want_fence && request.want_shut_down => BrokerState::ShutdownNow,
         BrokerState::Active if request.want_fence => BrokerState::Fenced,

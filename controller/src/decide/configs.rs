@@ -13,7 +13,7 @@ use protocol::messages::{
     AlterConfigsRequest, AlterConfigsResponse, ClearElrRecord, ConfigRecord, IncrementalAlterConfigsRequest,
     IncrementalAlterConfigsResponse,
 };
-use protocol::{ErrorCode, Str, bounds};
+use protocol::{ErrorCode, Str, bounds, config};
 
 use super::{Context, Decision, Refusal, catalog, code_and_message};
 
@@ -54,14 +54,9 @@ pub(super) fn static_value(context: &Context<'_>, name: &str) -> Str {
 
 /// The value of a topic config that holds now, as this controller sees it.
 fn topic_value(context: &Context<'_>, topic: &str, name: &str) -> Str {
-    let synonyms = catalog::synonyms(name);
-    let dynamic = context.image.configs.of_topic(topic, context.settings.node_id, name, &synonyms);
-    if let Some((value, _)) = dynamic {
-        return value.clone();
-    }
-    let properties = &context.settings.properties;
-    let given = synonyms.iter().find_map(|synonym| properties.get(*synonym)).cloned();
-    given.or_else(|| catalog::topic_default(name)).unwrap_or_default()
+    let own = context.image.configs.value(&ConfigResource::topic(topic), name);
+    let definition = config::topic().get(name).expect("a topic config of Kafka");
+    catalog::topic_value(context, own, definition).0.unwrap_or_default()
 }
 
 /// The configs of a topic to create, by name; refused if one is unknown or out of range.
@@ -118,7 +113,6 @@ pub fn incremental_alter_configs(
             error_message,
             resource_type: asked.resource_type,
             resource_name: asked.resource_name.clone(),
-            ..Default::default()
         });
     }
     if request.validate_only {
@@ -154,7 +148,6 @@ pub fn alter_configs(context: &Context<'_>, request: &AlterConfigsRequest) -> De
             error_message,
             resource_type: asked.resource_type,
             resource_name: asked.resource_name.clone(),
-            ..Default::default()
         });
     }
     if request.validate_only {

@@ -62,7 +62,7 @@ pub fn delete_topics(
 
 fn result(name: Option<Str>, topic_id: Uuid, outcome: Result<(), Refusal>) -> DeletableTopicResult {
     let (error_code, error_message) = super::code_and_message(&outcome);
-    DeletableTopicResult { name, topic_id, error_code, error_message, ..Default::default() }
+    DeletableTopicResult { name, topic_id, error_code, error_message }
 }
 
 type Unnamed = (Option<Str>, Uuid, Refusal);

@@ -66,15 +66,11 @@ pub fn assign_replicas_to_dirs(
                         offline.insert((topic.topic_id, index));
                     }
                 }
-                partitions.push(response::PartitionData {
-                    partition_index: index,
-                    error_code,
-                    ..Default::default()
-                });
+                partitions.push(response::PartitionData { partition_index: index, error_code });
             }
-            topics.push(response::TopicData { topic_id: topic.topic_id, partitions, ..Default::default() });
+            topics.push(response::TopicData { topic_id: topic.topic_id, partitions });
         }
-        directories.push(response::DirectoryData { id: directory.id, topics, ..Default::default() });
+        directories.push(response::DirectoryData { id: directory.id, topics });
     }
     // A replica that turns out to be in a failed directory leaves its ISR, judged with its new directory.
     let image = context.image.with(&records);

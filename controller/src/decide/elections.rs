@@ -31,8 +31,8 @@ impl Turn {
 
 /// The changes of all partitions that a broker's turn concerns.
 ///
-/// Looks at every partition: 10,000 take about 0.1 ms, and brokers come and go seldom. An index by broker would have to
-/// be kept in every image.
+/// Looks at every partition: 10,000 take 0.2 to 0.6 ms, and to change all of them 10 ms (measured, 2 busy cores). Brokers come
+/// and go seldom, and an index by broker would have to be kept in every image.
 pub(super) fn changes_by_turn(context: &Context<'_>, turn: Turn) -> Vec<Record> {
     let is_live = |id: i32| match turn {
         Turn::Leaves(gone) | Turn::Forgets(gone) if id == gone => false,
@@ -114,7 +114,7 @@ pub fn elect_leaders(
     let mut one = |topic: &Str, index: i32| {
         let result = elect_leader(context, topic, index, asked).map(|record| decision.records.push(record));
         let (error_code, error_message) = code_and_message(&result);
-        PartitionResult { partition_id: index, error_code, error_message, ..Default::default() }
+        PartitionResult { partition_id: index, error_code, error_message }
     };
     let mut results = Vec::new();
     match &request.topic_partitions {
@@ -122,11 +122,7 @@ pub fn elect_leaders(
             for topic in topics {
                 let partition_result =
                     topic.partitions.iter().map(|index| one(&topic.topic, *index)).collect();
-                results.push(ReplicaElectionResult {
-                    topic: topic.topic.clone(),
-                    partition_result,
-                    ..Default::default()
-                });
+                results.push(ReplicaElectionResult { topic: topic.topic.clone(), partition_result });
             }
         }
         None => {
@@ -134,11 +130,7 @@ pub fn elect_leaders(
                 let all = topic.partitions.keys().map(|index| one(&topic.name, *index));
                 let partition_result =
                     all.filter(|r| r.error_code != ErrorCode::ElectionNotNeeded.code()).collect();
-                results.push(ReplicaElectionResult {
-                    topic: topic.name.clone(),
-                    partition_result,
-                    ..Default::default()
-                });
+                results.push(ReplicaElectionResult { topic: topic.name.clone(), partition_result });
             }
         }
     }
@@ -188,14 +180,20 @@ pub fn balance_leaders(context: &Context<'_>) -> Decision<bool> {
     })
 }
 
-/// Gives partitions without a leader one, where `unclean.leader.election.enable` allows it. The answer: there may be more
-/// to do.
-pub fn elect_unclean_leaders(context: &Context<'_>) -> Decision<bool> {
+/// Gives partitions without a leader one: cleanly where it can be (a former controller may have died between the records
+/// of a broker's return), uncleanly where `unclean.leader.election.enable` allows it. The answer: there may be more to do.
+pub fn elect_missing_leaders(context: &Context<'_>) -> Decision<bool> {
+    let is_live = |id| context.image.cluster.is_active(id);
     for_each_partition(context, |topic, index, partition| {
-        if partition.has_leader() || !configs::unclean_election_enabled(context, &topic.name) {
+        if partition.has_leader() {
             return None;
         }
-        elect_leader(context, &topic.name, index, Asked::Unclean).ok()
+        let rules = Rules::of(context, topic);
+        let mut change = rules.change(context, (topic.id, index, partition), &is_live);
+        if rules.unclean_election {
+            change.election = Election::Unclean;
+        }
+        change.record().map(Record::from)
     })
 }
 

@@ -36,7 +36,7 @@ pub use brokers::{
 pub use configs::{alter_configs, incremental_alter_configs};
 pub use delete_topics::{TopicAccess, delete_topics};
 pub use directories::assign_replicas_to_dirs;
-pub use elections::{balance_leaders, elect_leaders, elect_unclean_leaders};
+pub use elections::{balance_leaders, elect_leaders, elect_missing_leaders};
 pub use partitions::create_partitions;
 pub use producer_ids::allocate_producer_ids;
 pub use reassignments::{alter_partition_reassignments, list_partition_reassignments};

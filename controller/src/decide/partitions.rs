@@ -37,12 +37,7 @@ pub fn create_partitions(
         });
         let (error_code, error_message) = code_and_message(&grown);
         records.extend(grown.unwrap_or_default());
-        results.push(CreatePartitionsTopicResult {
-            name: topic.name.clone(),
-            error_code,
-            error_message,
-            ..Default::default()
-        });
+        results.push(CreatePartitionsTopicResult { name: topic.name.clone(), error_code, error_message });
     }
     if request.validate_only {
         records.clear();

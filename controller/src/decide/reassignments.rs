@@ -6,7 +6,7 @@
 //!                                       3. replicas [3 4]       adding []   removing []      (`Change` ends it)
 //! ```
 
-use metadata::{Partition, Record, Topic};
+use metadata::{LeaderRecoveryState, Partition, Record, Topic};
 use protocol::messages::alter_partition_reassignments_request::ReassignablePartition;
 use protocol::messages::alter_partition_reassignments_response::{
     ReassignablePartitionResponse, ReassignableTopicResponse,
@@ -39,18 +39,9 @@ pub fn alter_partition_reassignments(
             let (error_code, error_message) = code_and_message(&result);
             records.extend(result.ok().flatten());
             let partition_index = target.partition_index;
-            partitions.push(ReassignablePartitionResponse {
-                partition_index,
-                error_code,
-                error_message,
-                ..Default::default()
-            });
+            partitions.push(ReassignablePartitionResponse { partition_index, error_code, error_message });
         }
-        responses.push(ReassignableTopicResponse {
-            name: topic.name.clone(),
-            partitions,
-            ..Default::default()
-        });
+        responses.push(ReassignableTopicResponse { name: topic.name.clone(), partitions });
     }
     let answer = AlterPartitionReassignmentsResponse {
         allow_replication_factor_change: request.allow_replication_factor_change,
@@ -121,23 +112,25 @@ fn cancel(
         ids.iter().copied().filter(|id| !partition.adding.contains(id)).collect()
     };
     let (replicas, mut isr) = (kept(&partition.replicas), kept(&partition.isr));
-    let invalid = |message: String| Refusal::new(ErrorCode::InvalidReplicaAssignment, message);
-    if isr.is_empty() {
-        let all_added =
-            || invalid("Invalid replica assignment: addingReplicas contains all replicas.".into());
-        let first = *replicas.first().ok_or_else(all_added)?;
-        if !rules.unclean_election {
-            return Err(invalid(format!(
+    let unclean = isr.is_empty();
+    if unclean {
+        let live = replicas.iter().copied().find(|id| context.image.cluster.is_active(*id));
+        let Some(leader) = live.filter(|_| rules.unclean_election) else {
+            let message = format!(
                 "Unable to revert partition assignment for {}:{index} because it would require an unclean leader election.",
                 topic.name
-            )));
-        }
-        isr.push(first);
+            );
+            return Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, message));
+        };
+        isr.push(leader);
     }
     let is_live = |id| context.image.cluster.is_active(id);
     let mut change = rules.change(context, (topic.id, index, partition), &is_live);
     if rules.unclean_election {
         change.election = Election::Unclean;
+    }
+    if unclean {
+        change.recovery = LeaderRecoveryState::Recovering;
     }
     change.isr = isr;
     change.replicas = replicas;
@@ -156,14 +149,13 @@ pub fn list_partition_reassignments(
         replicas: partition.replicas.clone(),
         adding_replicas: partition.adding.clone(),
         removing_replicas: partition.removing.clone(),
-        ..Default::default()
     };
     let of_topic = |topic: &Topic, indexes: Option<&[i32]>| {
         let asked = |index: &i32| indexes.is_none_or(|indexes| indexes.contains(index));
         let moving = topic.partitions.iter().filter(|(index, p)| asked(index) && p.is_reassigning());
         let partitions: Vec<_> = moving.map(|(index, p)| ongoing((*index, p))).collect();
         let some = !partitions.is_empty();
-        some.then(|| OngoingTopicReassignment { name: topic.name.clone(), partitions, ..Default::default() })
+        some.then(|| OngoingTopicReassignment { name: topic.name.clone(), partitions })
     };
     let topics = match &request.topics {
         None => context.image.topics.iter().filter_map(|topic| of_topic(topic, None)).collect(),

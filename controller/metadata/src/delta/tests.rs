@@ -112,7 +112,7 @@ fn a_deleted_topic_takes_its_configs_and_its_collisions_along() {
 fn an_aborted_transaction_is_undone_and_keeps_its_offsets() {
     let begin = Record::from(BeginTransactionRecord::default());
     let base = Image::default().with(&[topic("a", 300)]);
-    let open = base.with(&[begin.clone(), topic("b", 301)]);
+    let open = base.with(&[begin, topic("b", 301)]);
     assert!(open.is_in_transaction());
     let aborted = open.with(&[Record::from(AbortTransactionRecord::default())]);
     assert_eq!(aborted, base);
