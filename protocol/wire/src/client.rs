@@ -4,13 +4,15 @@
 //!       Node   one address: connects, reconnects, knows the versions (broker -> controller, followers -> leaders)
 //!         Connection  one stream: requests pipelined, answers in order
 
-//C mod cluster;
+mod cluster;
 mod connection;
 mod node;
+mod records;
 
-//C pub use cluster::{Cluster, ClusterError, Fetched, Leader, Produced};
+pub use cluster::{Cluster, ClusterError, ClusterOptions, Leader, PartitionView, TopicView, View};
 pub use connection::{CallError, Connection, ConnectionOptions, Pending};
 pub use node::{Connect, Node, NodeOptions, Pool, Session, Target};
+pub use records::{FetchOptions, Fetched, Produced};
 
 #[cfg(test)]
 mod tests;

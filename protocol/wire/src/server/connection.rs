@@ -28,13 +28,11 @@ use crate::frame::{Frame, FrameError, FrameReader};
 /// How a connection ended.
 #[derive(Debug)]
 enum End {
-    /// The peer closed it between two frames.
-    Closed,
     /// It was reset, or the peer went away within a frame.
     Lost(io::Error),
     /// We end it, because of what the peer sent.
     Refused(String),
-    /// The server stops, and all is answered.
+    /// The peer has closed it, or the server stops; what could be answered is answered.
     Drained,
 }
 
@@ -61,7 +59,7 @@ pub(super) async fn run(shared: Arc<Shared>, stream: Stream) {
             shared.server.complaints.warn(|| format!("closed the connection of {address}: {why}"))
         }
         End::Lost(error) => tracing::debug!("the connection of {address} was lost: {error}"),
-        End::Closed | End::Drained => {}
+        End::Drained => {}
     }
 }
 
@@ -112,7 +110,10 @@ async fn read_requests(shared: &Arc<Shared>, frames: &mut FrameReader, queue: &A
         shared.frame_done();
         let frame = match frame {
             Ok(Some(frame)) => frame,
-            Ok(None) => return Some(End::Closed),
+            Ok(None) => {
+                queue.half_close();
+                return None;
+            }
             Err(FrameError::Io(error)) => return Some(End::Lost(error)),
             Err(error @ FrameError::EndedWithin { .. }) => return Some(End::Lost(io::Error::other(error))),
             Err(error) => {

@@ -54,30 +54,29 @@ pub(super) fn start(
     session: &mut Session,
     frame: bytes::Bytes,
 ) -> Result<Started, Refused> {
-    let Some(&[k0, k1, v0, v1, c0, c1, c2, c3]) = frame.first_chunk::<8>() else {
+    let Some(&[k0, k1, v0, v1]) = frame.first_chunk::<4>() else {
         return Err(Refused::Close(format!("a request of {} bytes", frame.len())));
     };
     let (code, version) = (i16::from_be_bytes([k0, k1]), i16::from_be_bytes([v0, v1]));
-    let correlation_id = i32::from_be_bytes([c0, c1, c2, c3]);
     let service = &shared.server.service;
     let served = ApiKey::from_code(code).and_then(|key| Some((key, service.versions(key)?)));
     let Some((key, versions)) = served else {
         return Err(Refused::Close(format!("unknown api key {code}")));
     };
-    if !versions.contains(&version) {
-        if key == ApiKey::ApiVersions {
-            let answer = api_versions::unsupported_version(correlation_id, &versions);
-            return Err(Refused::Answer(key, Answer::Now(answer)));
-        }
+    if !versions.contains(&version) && key != ApiKey::ApiVersions {
         return Err(Refused::Close(format!("{key} has no version {version}")));
     }
     let mut input = Decoder::new(frame);
     let header = RequestHeader::decode(&mut input, key, version)
         .map_err(|e| Refused::Close(format!("the header of {key} v{version}: {e}")))?;
+    if !versions.contains(&version) {
+        let answer = api_versions::unsupported_version(header.correlation_id, &versions);
+        return Err(Refused::Answer(key, Answer::Now(answer)));
+    }
     let context = Context {
         key,
         version,
-        correlation_id,
+        correlation_id: header.correlation_id,
         client_id: session.keep_client_id(header.client_id),
         principal: Arc::clone(&session.principal),
         shared: Arc::clone(shared),

@@ -55,6 +55,8 @@ struct State {
     is_writing: bool,
     /// Nothing more will be pushed.
     is_closed: bool,
+    /// The peer sends no more: what is not ready will not be waited for.
+    is_half_closed: bool,
 }
 
 /// What the writer is to do next.
@@ -62,7 +64,7 @@ pub(super) enum Next {
     Write(Asked, Encoded),
     /// End the connection with this reason, now that everything before it is written.
     Close(String),
-    /// All is written and nothing will come.
+    /// All that the peer can still get is written.
     Drained,
 }
 
@@ -77,6 +79,7 @@ impl AnswerQueue {
             is_handling: false,
             is_writing: false,
             is_closed: false,
+            is_half_closed: false,
         };
         AnswerQueue { state: Mutex::new(state), answers_max, bytes_max }
     }
@@ -101,6 +104,12 @@ impl AnswerQueue {
     /// Nothing more is pushed; the writer ends when all is written.
     pub(super) fn close(&self) {
         self.lock().is_closed = true;
+    }
+
+    /// The peer has closed its side. It gets the answers that are ready, as from Kafka; whoever went away altogether is
+    /// not waited for.
+    pub(super) fn half_close(&self) {
+        self.lock().is_half_closed = true;
     }
 
     /// Waits until another request may be dispatched.
@@ -144,7 +153,8 @@ impl AnswerQueue {
             state.settle(number, asked, answer);
         }
         if matches!(state.slots.front(), None | Some(Slot::Waiting)) {
-            return (state.is_closed && state.slots.is_empty()).then_some(Next::Drained);
+            let is_done = state.is_half_closed || (state.is_closed && state.slots.is_empty());
+            return is_done.then_some(Next::Drained);
         }
         let slot = state.slots.pop_front()?;
         state.first += 1;
