@@ -10,7 +10,7 @@ rounds=${1:-2}
 records=1000000
 dir=$(mktemp -d)
 port=$((20000 + RANDOM % 10000))
-target/release/weir server --set "log.dirs=$dir/data" --set "weir.http.listener=127.0.0.1:$((port + 2))" \
+target/release/weir server --set "log.dirs=$dir/data" --set "weir.http.address=127.0.0.1:$((port + 2))" \
   --set "listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$((port + 1))" \
   --set "controller.quorum.voters=1@127.0.0.1:$((port + 1))" --set node.id=1 2>"$dir/log" &
 node=$!

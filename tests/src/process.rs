@@ -76,10 +76,13 @@ impl Node {
             "node.id=1".to_owned(),
             "process.roles=broker,controller".to_owned(),
             format!("controller.quorum.voters=1@127.0.0.1:{}", self.controller_port),
-            format!("listeners=PLAINTEXT://127.0.0.1:{},CONTROLLER://127.0.0.1:{}", self.port, self.controller_port),
+            format!(
+                "listeners=PLAINTEXT://127.0.0.1:{},CONTROLLER://127.0.0.1:{}",
+                self.port, self.controller_port
+            ),
             "controller.listener.names=CONTROLLER".to_owned(),
             format!("log.dirs={}", self.data().display()),
-            format!("weir.http.listener=127.0.0.1:{}", self.http_port),
+            format!("weir.http.address=127.0.0.1:{}", self.http_port),
         ];
         for setting in own.iter().chain(&self.settings) {
             command.args(["--set", setting]);
@@ -96,7 +99,8 @@ impl Node {
         self.child = Some(command.spawn().expect("weir starts"));
         let deadline = Instant::now() + READY_WITHIN;
         while self.http("/readyz").is_none_or(|(status, _)| status != 200) {
-            let ended = self.child.as_mut().expect("just started").try_wait().expect("its state can be asked");
+            let ended =
+                self.child.as_mut().expect("just started").try_wait().expect("its state can be asked");
             assert!(ended.is_none(), "weir ended with {ended:?}:\n{}", self.log());
             assert!(Instant::now() < deadline, "not ready in {READY_WITHIN:?}:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
@@ -175,7 +179,9 @@ impl Drop for Node {
             let log = self.log();
             let tail: Vec<&str> = log.lines().rev().take(30).collect();
             let tail: Vec<&str> = tail.into_iter().rev().collect();
-            std::io::stderr().write_all(format!("the node's log ended:\n{}\n", tail.join("\n")).as_bytes()).ok();
+            std::io::stderr()
+                .write_all(format!("the node's log ended:\n{}\n", tail.join("\n")).as_bytes())
+                .ok();
         }
     }
 }

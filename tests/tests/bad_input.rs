@@ -54,7 +54,10 @@ fn lengths_that_lie_close_the_connection() {
 fn unknown_keys_and_versions_get_kafkas_answer() {
     let mut node = Node::start(&[]);
     assert!(closes(&node, &frame(&[0x7f, 0xff, 0, 0, 0, 0, 0, 1, 0xff, 0xff])), "an unknown key");
-    assert!(closes(&node, &frame(&[0, 3, 0x7f, 0xff, 0, 0, 0, 1, 0xff, 0xff])), "an unknown version of Metadata");
+    assert!(
+        closes(&node, &frame(&[0, 3, 0x7f, 0xff, 0, 0, 0, 1, 0xff, 0xff])),
+        "an unknown version of Metadata"
+    );
     assert!(closes(&node, &frame(&[0, 3, 0xff, 0xff, 0, 0, 0, 1, 0xff, 0xff])), "a negative version");
     // ApiVersions in a version of the future is answered in version 0 with UNSUPPORTED_VERSION.
     let mut peer = node.connect();

@@ -22,7 +22,10 @@ fn kcat_produces_and_reads_back_before_and_after_kill_9() {
     let mut expected = String::new();
     for (n, codec) in ["none", "gzip", "snappy", "lz4", "zstd"].iter().enumerate() {
         let batch = lines(codec, 500);
-        runtimes::kcat(&["-b", &b, "-P", "-t", "codecs", "-z", codec, "-X", "enable.idempotence=true"], batch.as_bytes());
+        runtimes::kcat(
+            &["-b", &b, "-P", "-t", "codecs", "-z", codec, "-X", "enable.idempotence=true"],
+            batch.as_bytes(),
+        );
         expected.push_str(&batch);
         let read = runtimes::kcat(&["-b", &b, "-C", "-t", "codecs", "-o", "beginning", "-e", "-q"], b"");
         assert_eq!(read, expected, "after {codec}");
@@ -38,7 +41,8 @@ fn kcat_produces_and_reads_back_before_and_after_kill_9() {
     let listing = runtimes::kcat(&["-b", &b, "-L", "-J"], b"");
     let listing: serde_json::Value = serde_json::from_str(&listing).expect("kcat prints JSON");
     assert_eq!(listing["brokers"][0]["name"], b.as_str());
-    let topics: Vec<&str> = listing["topics"].as_array().unwrap().iter().filter_map(|t| t["topic"].as_str()).collect();
+    let topics: Vec<&str> =
+        listing["topics"].as_array().unwrap().iter().filter_map(|t| t["topic"].as_str()).collect();
     assert!(topics.contains(&"codecs") && topics.contains(&"headers"), "{topics:?}");
 }
 
@@ -70,12 +74,20 @@ fn kafkas_own_tools_work_before_and_after_kill_9() {
     let mut node = Node::start(&[]);
     let b = node.bootstrap();
     let at = ["--bootstrap-server", b.as_str()];
-    let created = runtimes::kafka("topics", &[&at[..], &["--create", "--topic", "orders", "--partitions", "3"]].concat(), b"");
+    let created = runtimes::kafka(
+        "topics",
+        &[&at[..], &["--create", "--topic", "orders", "--partitions", "3"]].concat(),
+        b"",
+    );
     assert!(created.contains("Created topic orders"), "{created}");
 
     let input = lines("record", 200);
     runtimes::kafka("console-producer", &[&at[..], &["--topic", "orders"]].concat(), input.as_bytes());
-    let perf = [&at[..], &["--topic", "perf", "--num-records", "20000", "--record-size", "200", "--throughput", "-1"]].concat();
+    let perf = [
+        &at[..],
+        &["--topic", "perf", "--num-records", "20000", "--record-size", "200", "--throughput", "-1"],
+    ]
+    .concat();
     let told = runtimes::kafka("producer-perf-test", &perf, b"");
     assert!(told.contains("20000 records sent"), "{told}");
 
@@ -107,7 +119,8 @@ fn read_all(at: &[&str], topic: &str, partitions: usize) -> Vec<String> {
             &[at, &["--topic", topic, "--partitions", &partition, "--time", "latest"]].concat(),
             b"",
         );
-        let count: usize = end.trim().rsplit(':').next().and_then(|n| n.parse().ok()).expect("topic:partition:offset");
+        let count: usize =
+            end.trim().rsplit(':').next().and_then(|n| n.parse().ok()).expect("topic:partition:offset");
         if count == 0 {
             continue;
         }
@@ -134,7 +147,10 @@ fn dump_log_reads_every_file_a_node_wrote() {
     let mut node = Node::start(&["log.index.interval.bytes=64"]);
     let b = node.bootstrap();
     for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
-        runtimes::kcat(&["-b", &b, "-P", "-t", "t", "-z", codec, "-X", "enable.idempotence=true"], lines(codec, 50).as_bytes());
+        runtimes::kcat(
+            &["-b", &b, "-P", "-t", "t", "-z", codec, "-X", "enable.idempotence=true"],
+            lines(codec, 50).as_bytes(),
+        );
     }
     assert_eq!(node.stop(), Some(0), "{}", node.log());
     let dir = node.data().join("t-0");
@@ -146,8 +162,11 @@ fn dump_log_reads_every_file_a_node_wrote() {
             continue;
         }
         let file = path.to_str().expect("a UTF-8 path");
-        let dumped = runtimes::kafka("dump-log", &["--files", file, "--deep-iteration", "--print-data-log"], b"");
-        for fault in ["mismatch", "Mismatch", "invalid", "corrupt", "Found timestamp", "non-consecutive", "Exception"] {
+        let dumped =
+            runtimes::kafka("dump-log", &["--files", file, "--deep-iteration", "--print-data-log"], b"");
+        for fault in
+            ["mismatch", "Mismatch", "invalid", "corrupt", "Found timestamp", "non-consecutive", "Exception"]
+        {
             assert!(!dumped.contains(fault), "{file}: {dumped}");
         }
         if kind == "log" {

@@ -8,7 +8,12 @@ use tests::process::{Node, free_port, weir_binary};
 
 /// Runs to its end (at most 20 seconds) and returns what it said on standard error. Panics if it goes on or exits with 0.
 fn refused(mut command: Command) -> String {
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("weir starts");
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("weir starts");
     let deadline = Instant::now() + Duration::from_secs(20);
     while child.try_wait().unwrap().is_none() {
         if Instant::now() > deadline {
@@ -35,7 +40,7 @@ fn a_second_node_on_the_same_data_directory_is_refused() {
     for setting in [
         format!("listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}"),
         format!("controller.quorum.voters=1@127.0.0.1:{controller}"),
-        format!("weir.http.listener=127.0.0.1:{}", free_port()),
+        format!("weir.http.address=127.0.0.1:{}", free_port()),
     ] {
         second.args(["--set", &setting]);
     }
@@ -48,16 +53,22 @@ fn a_port_in_use_is_named() {
     let node = Node::start(&[]);
     let other = Node::start(&[]);
     for (setting, port) in [
-        (format!("listeners=PLAINTEXT://127.0.0.1:{},CONTROLLER://127.0.0.1:{}", node.port, free_port()), node.port),
-        (format!("weir.http.listener=127.0.0.1:{}", node.http_port), node.http_port),
+        (
+            format!("listeners=PLAINTEXT://127.0.0.1:{},CONTROLLER://127.0.0.1:{}", node.port, free_port()),
+            node.port,
+        ),
+        (format!("weir.http.address=127.0.0.1:{}", node.http_port), node.http_port),
     ] {
         let dir = tempfile::tempdir().unwrap();
         let mut command = other.command();
         let controller = free_port();
-        command.args(["--set", &format!("listeners=PLAINTEXT://127.0.0.1:{},CONTROLLER://127.0.0.1:{controller}", free_port())]);
+        command.args([
+            "--set",
+            &format!("listeners=PLAINTEXT://127.0.0.1:{},CONTROLLER://127.0.0.1:{controller}", free_port()),
+        ]);
         command.args(["--set", &format!("controller.quorum.voters=1@127.0.0.1:{controller}")]);
         command.args(["--set", &format!("log.dirs={}", dir.path().join("d").display())]);
-        command.args(["--set", &format!("weir.http.listener=127.0.0.1:{}", free_port())]);
+        command.args(["--set", &format!("weir.http.address=127.0.0.1:{}", free_port())]);
         command.args(["--set", &setting]);
         let said = refused(command);
         assert!(said.contains(&port.to_string()) && said.contains("in use"), "{said}");
@@ -69,12 +80,17 @@ fn a_directory_that_cannot_be_written_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("a-file");
     std::fs::write(&file, "not a directory").unwrap();
-    for data in [file.join("data").display().to_string(), "/proc/weir-data".to_owned(), "/sys/weir-data".to_owned()] {
+    for data in
+        [file.join("data").display().to_string(), "/proc/weir-data".to_owned(), "/sys/weir-data".to_owned()]
+    {
         let mut command = Command::new(weir_binary());
         command.args(["server", "--set", &format!("log.dirs={data}")]);
         let (broker, controller) = (free_port(), free_port());
-        command.args(["--set", &format!("listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}")]);
-        command.args(["--set", &format!("weir.http.listener=127.0.0.1:{}", free_port())]);
+        command.args([
+            "--set",
+            &format!("listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}"),
+        ]);
+        command.args(["--set", &format!("weir.http.address=127.0.0.1:{}", free_port())]);
         let said = refused(command);
         assert!(said.contains(&data), "{said}");
     }
@@ -97,7 +113,11 @@ fn a_bad_config_is_named_with_its_place() {
     ];
     for (text, named) in cases {
         let file = dir.path().join("server.properties");
-        std::fs::write(&file, format!("log.dirs={}\n{text}", data.display()).replace("\nlog.dirs=\n", "\nlog.dirs=\n")).unwrap();
+        std::fs::write(
+            &file,
+            format!("log.dirs={}\n{text}", data.display()).replace("\nlog.dirs=\n", "\nlog.dirs=\n"),
+        )
+        .unwrap();
         if named == "line 2" {
             std::fs::write(&file, text).unwrap();
         }
@@ -127,8 +147,11 @@ fn a_full_directory_is_named_and_breaks_nothing() {
         let mut command = Command::new(weir_binary());
         let (broker, controller) = (free_port(), free_port());
         command.args(["server", "--set", &format!("log.dirs={path}/data")]);
-        command.args(["--set", &format!("listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}")]);
-        command.args(["--set", &format!("weir.http.listener=127.0.0.1:{}", free_port())]);
+        command.args([
+            "--set",
+            &format!("listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}"),
+        ]);
+        command.args(["--set", &format!("weir.http.address=127.0.0.1:{}", free_port())]);
         refused(command)
     });
     Command::new("umount").args(["-l", &path]).status().ok();

@@ -28,7 +28,8 @@ const LEVELS: &[(&str, &str, u8)] = &[
 ];
 
 /// Dependencies that one crate alone may link.
-const ONLY: &[(&str, &str)] = &[("rocksdb", "controller"), ("openraft", "controller"), ("axum", "broker"), ("clap", "tools")];
+const ONLY: &[(&str, &str)] =
+    &[("rocksdb", "controller"), ("openraft", "controller"), ("axum", "broker"), ("clap", "tools")];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
@@ -165,16 +166,24 @@ fn functions_fit_a_screen_and_files_a_sitting() {
 #[test]
 fn crates_depend_downwards_only() {
     let level: BTreeMap<&str, u8> = LEVELS.iter().map(|(name, _, level)| (*name, *level)).collect();
-    let manifests: Vec<String> =
-        files().into_iter().filter(|f| f.ends_with("Cargo.toml") && f != "Cargo.toml" && !f.contains("/fuzz/")).collect();
+    let manifests: Vec<String> = files()
+        .into_iter()
+        .filter(|f| f.ends_with("Cargo.toml") && f != "Cargo.toml" && !f.contains("/fuzz/"))
+        .collect();
     assert_eq!(manifests.len(), LEVELS.len(), "a crate is missing from the table of levels: {manifests:?}");
     for (name, dir, own) in LEVELS {
         for dependency in dependencies(&read(&root().join(dir).join("Cargo.toml"))) {
             if let Some(theirs) = level.get(dependency.as_str()) {
-                assert!(theirs < own, "{name} (level {own}) must not depend on {dependency} (level {theirs})");
+                assert!(
+                    theirs < own,
+                    "{name} (level {own}) must not depend on {dependency} (level {theirs})"
+                );
             }
             for (part, owner) in ONLY {
-                assert!(dependency != *part || name == owner, "only {owner} may link {part}, but {name} does");
+                assert!(
+                    dependency != *part || name == owner,
+                    "only {owner} may link {part}, but {name} does"
+                );
             }
         }
     }
@@ -234,7 +243,12 @@ fn nothing_is_left_lying_about() {
 
 #[test]
 fn no_file_names_the_machine_it_was_written_on() {
-    let words = [["/wo", "rk/"].concat(), ["/ro", "ot/"].concat(), ["/ho", "me/"].concat(), ["sha", "red/peers"].concat()];
+    let words = [
+        ["/wo", "rk/"].concat(),
+        ["/ro", "ot/"].concat(),
+        ["/ho", "me/"].concat(),
+        ["sha", "red/peers"].concat(),
+    ];
     let mut faults = Vec::new();
     for file in files() {
         let bytes = std::fs::read(root().join(&file)).unwrap();

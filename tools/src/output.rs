@@ -54,7 +54,8 @@ impl Output {
     fn write_table(&self, out: &mut dyn Write) -> std::io::Result<()> {
         let head: Vec<String> = self.columns.iter().map(|c| c.replace('_', "-").to_uppercase()).collect();
         let body: Vec<Vec<String>> = self.rows.iter().map(|r| r.iter().map(text).collect()).collect();
-        let width = |i: usize| body.iter().map(|r| r[i].chars().count()).chain([head[i].len()]).max().unwrap_or(0);
+        let width =
+            |i: usize| body.iter().map(|r| r[i].chars().count()).chain([head[i].len()]).max().unwrap_or(0);
         let widths: Vec<usize> = (0..head.len()).map(width).collect();
         for row in std::iter::once(&head).chain(&body) {
             let mut line = String::new();

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Environment variables that share the prefix but are not settings of a server.
-const NOT_SETTINGS: &[&str] = &["WEIR_BOOTSTRAP", "WEIR_LOG", "WEIR_CACHE", "WEIR_CMD", "WEIR_SIM_SEED", "WEIR_SIM_SEEDS"];
+const NOT_SETTINGS: &[&str] =
+    &["WEIR_BOOTSTRAP", "WEIR_LOG", "WEIR_CACHE", "WEIR_CMD", "WEIR_SIM_SEED", "WEIR_SIM_SEEDS"];
 
 /// Why a server's settings cannot be read. Each is one sentence for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -51,11 +52,6 @@ impl Settings {
             values.insert(name.trim().to_owned(), value.trim().to_owned());
         }
         Ok(Settings { values, no_file: file.is_none() })
-    }
-
-    /// The value of `name`, or `default` where it is not set.
-    pub fn or(&self, name: &str, default: &str) -> String {
-        self.values.get(name).cloned().unwrap_or_else(|| default.to_owned())
     }
 }
 
@@ -152,13 +148,18 @@ mod tests {
     fn the_later_source_wins() {
         let dir = tempfile::tempdir().expect("a directory");
         let file = dir.path().join("server.properties");
-        std::fs::write(&file, "# comment\nlog.dirs=/a\nnode.id = 3\nnum.partitions: 4\nlisteners=A://:1,\\\n  B://:2\n").expect("written");
+        std::fs::write(
+            &file,
+            "# comment\nlog.dirs=/a\nnode.id = 3\nnum.partitions: 4\nlisteners=A://:1,\\\n  B://:2\n",
+        )
+        .expect("written");
         let environment = [("WEIR_LOG_DIRS".to_owned(), "/b".to_owned())];
-        let s = Settings::read(Some(&file), environment.into_iter(), &["node.id=4".to_owned()]).expect("read");
-        assert_eq!(s.or("log.dirs", ""), "/b");
-        assert_eq!(s.or("node.id", ""), "4");
-        assert_eq!(s.or("num.partitions", ""), "4");
-        assert_eq!(s.or("listeners", ""), "A://:1,B://:2");
+        let s =
+            Settings::read(Some(&file), environment.into_iter(), &["node.id=4".to_owned()]).expect("read");
+        assert_eq!(s.values["log.dirs"], "/b");
+        assert_eq!(s.values["node.id"], "4");
+        assert_eq!(s.values["num.partitions"], "4");
+        assert_eq!(s.values["listeners"], "A://:1,B://:2");
     }
 
     #[test]
@@ -167,7 +168,8 @@ mod tests {
         for (text, number) in [("a=1\njust words\n", 2), ("a=1\n\n= value\n", 3), ("a=\\uZZZZ\n", 1)] {
             let file = dir.path().join("bad.properties");
             std::fs::write(&file, text).expect("written");
-            let error = Settings::read(Some(&file), std::iter::empty(), &[]).expect_err("refused").to_string();
+            let error =
+                Settings::read(Some(&file), std::iter::empty(), &[]).expect_err("refused").to_string();
             assert!(error.contains(&format!("line {number}")), "{text:?}: {error}");
         }
         assert!(Settings::read(None, std::iter::empty(), &["novalue".to_owned()]).is_err());

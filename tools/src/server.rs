@@ -1,0 +1,202 @@
+//! `weir server`: from settings to a running node, and down again.
+//!
+//!     settings -> checked configs -> host -> controller (if its role) -> broker (if its role) -> until a signal -> stop
+//!
+//! Without a config file the node is broker and controller on loopback, with its data in `./weir-data`.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use controller::{Controller, ControllerConfig, KvKind, Listen};
+use host::Host;
+use protocol::config::{self, Configs};
+use protocol::{Str, Uuid};
+use wire::SecurityProtocol;
+
+use crate::cli::ServerArgs;
+use crate::endpoints::{self, Endpoint};
+use crate::settings::Settings;
+
+/// Why the server does not start, or ended: one sentence.
+pub type Failure = String;
+
+/// Runs the server until it is told to stop.
+pub fn run(args: &ServerArgs) -> Result<(), Failure> {
+    let settings =
+        Settings::read(args.config.as_deref(), std::env::vars(), &args.set).map_err(|e| e.to_string())?;
+    let plan = Plan::new(settings)?;
+    log_to_stderr();
+    host::real::raise_open_files();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("weir").build();
+    let runtime = runtime.map_err(|e| format!("the runtime does not start: {e}"))?;
+    let ended = runtime.block_on(async {
+        let host = host::real::host();
+        // Everything runs as a task of the host, so that parts which need to know their host find it.
+        let inner = host.clone();
+        host.spawn("server", async move { serve(inner, plan).await }).await
+    });
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    ended.unwrap_or_else(|_| Err("the server's task panicked".to_owned()))
+}
+
+/// `WEIR_LOG` filters as `RUST_LOG` does elsewhere; the default is info.
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("WEIR_LOG");
+    let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,openraft=warn"));
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let started = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours)
+        .try_init();
+    drop(started); // A second server in one process keeps the first one's log.
+}
+
+/// What the settings mean, checked before anything is touched.
+struct Plan {
+    settings: BTreeMap<String, String>,
+    is_broker: bool,
+    controller: Option<ControllerConfig>,
+    voters: Vec<(i32, String)>,
+}
+
+/// A value for what is not set, when no config file is named: one node on loopback.
+const ALONE: &[(&str, &str)] = &[
+    ("process.roles", "broker,controller"),
+    ("node.id", "1"),
+    ("listeners", "PLAINTEXT://127.0.0.1:9092,CONTROLLER://127.0.0.1:9093"),
+    ("controller.listener.names", "CONTROLLER"),
+    ("log.dirs", "weir-data"),
+    ("offsets.topic.replication.factor", "1"),
+    ("transaction.state.log.replication.factor", "1"),
+    ("transaction.state.log.min.isr", "1"),
+];
+
+impl Plan {
+    fn new(settings: Settings) -> Result<Plan, Failure> {
+        let mut values = settings.values;
+        if settings.no_file {
+            for (name, value) in ALONE {
+                values.entry((*name).to_owned()).or_insert_with(|| (*value).to_owned());
+            }
+        }
+        let configs = Configs::parse(config::server(), &values).map_err(|e| e.to_string())?;
+        for name in configs.unknown() {
+            write_note(&format!("{name} is not a setting that Kafka 4.3 or Weir knows; it is ignored"));
+        }
+        let roles = configs.list("process.roles");
+        if let Some(role) = roles.iter().find(|r| !["broker", "controller"].contains(&r.as_str())) {
+            return Err(format!("process.roles: {role:?} is no role; broker, controller or both are"));
+        }
+        if roles.is_empty() {
+            return Err("process.roles must say broker, controller or both".to_owned());
+        }
+        if !configs.is_set("node.id") || configs.int("node.id") < 0 {
+            return Err("node.id must be set to a number from 0 on".to_owned());
+        }
+        let dirs: Vec<String> = configs
+            .opt_string("log.dirs")
+            .map_or_else(Vec::new, |d| d.split(',').map(|d| d.trim().to_owned()).collect());
+        if dirs.iter().any(String::is_empty) {
+            return Err("log.dirs names no directory".to_owned());
+        }
+        let listeners = endpoints::parse_listeners("listeners", &configs.string("listeners"))?;
+        let map = configs.string("listener.security.protocol.map");
+        for listener in &listeners {
+            endpoints::security_of(&listener.name, &map)?;
+        }
+        let controller_names: Vec<String> =
+            configs.list("controller.listener.names").iter().map(|n| n.to_uppercase()).collect();
+        let is_controller = roles.iter().any(|r| r == "controller");
+        let voters = voters(&configs, &values, &listeners, &controller_names)?;
+        let controller = if is_controller {
+            Some(controller_config(&configs, &values, &listeners, &controller_names, &map, &voters)?)
+        } else {
+            None
+        };
+        Ok(Plan { settings: values, is_broker: roles.iter().any(|r| r == "broker"), controller, voters })
+    }
+}
+
+/// `controller.quorum.voters`; a lone controller that names none is its own quorum.
+fn voters(
+    configs: &Configs,
+    values: &BTreeMap<String, String>,
+    listeners: &[Endpoint],
+    controller_names: &[String],
+) -> Result<Vec<(i32, String)>, Failure> {
+    let given = endpoints::parse_voters(values.get("controller.quorum.voters").map_or("", String::as_str))?;
+    if !given.is_empty() {
+        return Ok(given);
+    }
+    if values.get("controller.quorum.voters").is_some_and(|v| !v.trim().is_empty()) {
+        return Err("controller.quorum.voters names no voter; id@host:port is expected".to_owned());
+    }
+    let own = listeners.iter().find(|l| controller_names.contains(&l.name));
+    match own {
+        Some(listener) => Ok(vec![(configs.int("node.id"), listener.address())]),
+        None => Err("controller.quorum.voters must name the controllers: id@host:port,...".to_owned()),
+    }
+}
+
+fn controller_config(
+    configs: &Configs,
+    values: &BTreeMap<String, String>,
+    listeners: &[Endpoint],
+    names: &[String],
+    map: &str,
+    voters: &[(i32, String)],
+) -> Result<ControllerConfig, Failure> {
+    let mut listen = Vec::new();
+    for listener in listeners.iter().filter(|l| names.contains(&l.name)) {
+        let protocol = endpoints::security_of(&listener.name, map)?;
+        if protocol != "PLAINTEXT" {
+            return Err(format!("listener {}: {protocol} is not served yet, PLAINTEXT is", listener.name));
+        }
+        let protocol = SecurityProtocol::Plaintext;
+        listen.push(Listen {
+            name: Str::from(listener.name.as_str()),
+            protocol,
+            address: listener.bind_address(),
+        });
+    }
+    if listen.is_empty() {
+        return Err("controller.listener.names must name one of listeners for a controller".to_owned());
+    }
+    let dir = values.get("metadata.log.dir").filter(|d| !d.trim().is_empty()).cloned();
+    let first = configs.opt_string("log.dirs").and_then(|d| d.split(',').next().map(|d| d.trim().to_owned()));
+    let cluster_id = match values.get("cluster.id") {
+        Some(id) => Some(id.parse::<Uuid>().map_err(|e| format!("cluster.id: {e}"))?),
+        None => None,
+    };
+    Ok(ControllerConfig {
+        node_id: configs.int("node.id"),
+        voters: voters.to_vec(),
+        listeners: listen,
+        metadata_dir: PathBuf::from(dir.or(first).unwrap_or_else(|| "weir-data".to_owned())),
+        cluster_id,
+        session_timeout: Duration::from_millis(configs.int("broker.session.timeout.ms").max(1) as u64),
+        properties: values.iter().map(|(n, v)| (Str::from(n.as_str()), Str::from(v.as_str()))).collect(),
+        kv: KvKind::Rocks,
+    })
+}
+
+/// A word to the operator that is no failure.
+fn write_note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "weir: note: {text}");
+}
+
+async fn serve(host: Host, plan: Plan) -> Result<(), Failure> {
+    let controller = match plan.controller {
+        Some(config) => Some(Controller::start(&host, config).await.map_err(|e| e.to_string())?),
+        None => None,
+    };
+    let signal = host::real::until_stopped().await.map_err(|e| e.to_string())?;
+    tracing::info!(signal, "stopping");
+    if let Some(controller) = &controller {
+        controller.stop().await;
+    }
+    Ok(())
+}
