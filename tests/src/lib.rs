@@ -2,3 +2,4 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // Tests drive real processes from outside.
 
 pub mod process;
+pub mod sim;

@@ -56,7 +56,34 @@ fn rust_files() -> Vec<String> {
     files().into_iter().filter(|f| f.ends_with(".rs") && !f.starts_with("protocol/fuzz/")).collect()
 }
 
-/// Files that ship: no tests, no test crate, nothing under a `tests` folder.
+/// Paths of modules that are compiled for tests only: `#[cfg(test)] mod name;`, without `.rs`.
+fn test_modules() -> Vec<String> {
+    let mut found = Vec::new();
+    for file in rust_files() {
+        let text = read(&root().join(&file));
+        let stem = file.trim_end_matches(".rs");
+        let inside = match stem.rsplit_once('/') {
+            Some((dir, "lib" | "main" | "mod")) => dir.to_owned(),
+            _ => stem.to_owned(),
+        };
+        let lines: Vec<&str> = text.lines().collect();
+        for pair in lines.windows(2).filter(|pair| pair[0].trim() == "#[cfg(test)]") {
+            let module = pair[1].trim().trim_start_matches("pub ").strip_prefix("mod ").and_then(|m| m.strip_suffix(';'));
+            if let Some(module) = module {
+                found.push(format!("{inside}/{module}"));
+            }
+        }
+    }
+    found
+}
+
+/// Files that ship: no tests, no test crate, nothing that is compiled for tests only.
+fn production_files() -> Vec<String> {
+    let tests = test_modules();
+    let of_tests = |f: &String| tests.iter().any(|t| *f == format!("{t}.rs") || f.starts_with(&format!("{t}/")));
+    rust_files().into_iter().filter(|f| is_production(f) && !of_tests(f)).collect()
+}
+
 fn is_production(file: &str) -> bool {
     !file.starts_with("tests/")
         && !file.contains("/tests/")
@@ -150,7 +177,7 @@ fn functions_fit_a_screen_and_files_a_sitting() {
             _ => {}
         };
     };
-    for file in rust_files().iter().filter(|f| is_production(f)) {
+    for file in &production_files() {
         let text = read(&root().join(file));
         let lines = without_tests(&text);
         check(file.clone(), lines.len(), FILE_LINES_MAX, 1);
@@ -225,7 +252,7 @@ fn nothing_is_left_lying_about() {
         (["unimple", "mented!("].concat(), "answer with Kafka's error"),
     ];
     let mut faults = Vec::new();
-    for file in rust_files().iter().filter(|f| is_production(f)) {
+    for file in &production_files() {
         let text = read(&root().join(file));
         for (number, line) in without_tests(&text) {
             for (word, instead) in &banned {

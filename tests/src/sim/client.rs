@@ -1,0 +1,164 @@
+//! The client of a simulated cluster: it creates topics, writes and reads, and remembers what it was promised.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use host::Host;
+use protocol::batch::{BatchBuilder, BatchOptions, batches};
+use protocol::messages::create_topics_request::CreatableTopic;
+use protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use protocol::messages::metadata_response::MetadataResponseTopic;
+use protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use protocol::messages::{CreateTopicsRequest, FetchRequest, MetadataRequest, ProduceRequest};
+use protocol::{ErrorCode, Records, Str, Uuid};
+use wire::client::{NodeOptions, Pool};
+
+/// What a client was promised and what it saw.
+#[derive(Debug, Default)]
+pub struct Promises {
+    /// Topics whose creation was acknowledged.
+    pub topics: BTreeMap<String, Uuid>,
+    /// Records whose append was acknowledged, by topic, partition and offset.
+    pub records: BTreeMap<(String, i32, i64), Bytes>,
+    /// Leaders that a metadata answer named, by topic, partition and leader epoch.
+    pub leaders: BTreeMap<(Uuid, i32, i32), i32>,
+    /// A sentence for each promise that was seen broken.
+    pub broken: Vec<String>,
+}
+
+/// See the module.
+#[derive(Clone)]
+pub struct Client {
+    host: Host,
+    pool: Pool,
+    brokers: Vec<(i32, String)>,
+    promises: Arc<Mutex<Promises>>,
+}
+
+impl Client {
+    pub fn new(host: Host, brokers: Vec<(i32, String)>) -> Client {
+        let second = Duration::from_secs(1);
+        let options = NodeOptions { request_timeout: 3 * second, connect_timeout: second, ..NodeOptions::default() };
+        Client { pool: Pool::new(&host, options), host, brokers, promises: Arc::default() }
+    }
+
+    pub fn promises(&self) -> MutexGuard<'_, Promises> {
+        self.promises.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn any_broker(&self) -> &str {
+        let at = self.host.entropy().below(self.brokers.len() as u64) as usize;
+        &self.brokers[at].1
+    }
+
+    /// Creates a topic, asking again until a broker says yes or that it exists; false if time ran out.
+    pub async fn create_topic(&self, name: &str, partitions: i32, within: Duration) -> bool {
+        let deadline = self.host.clock().now() + within;
+        while self.host.clock().now() < deadline {
+            let topic =
+                CreatableTopic { name: Str::from(name), num_partitions: partitions, replication_factor: 1, ..Default::default() };
+            let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 2000, ..Default::default() };
+            if let Ok(response) = self.pool.node(self.any_broker()).call(&request).await
+                && let Some(answer) = response.topics.first()
+            {
+                match ErrorCode::from_code(answer.error_code) {
+                    ErrorCode::None => {
+                        self.promises().topics.insert(name.to_owned(), answer.topic_id);
+                        return true;
+                    }
+                    // An earlier attempt came through, and its answer did not.
+                    ErrorCode::TopicAlreadyExists => return true,
+                    _ => {}
+                }
+            }
+            self.host.clock().sleep(Duration::from_millis(100)).await;
+        }
+        false
+    }
+
+    /// Asks a broker for a topic and notes the leaders that it names.
+    pub async fn topic(&self, name: &str) -> Option<MetadataResponseTopic> {
+        let wanted = protocol::messages::metadata_request::MetadataRequestTopic { name: Some(Str::from(name)), ..Default::default() };
+        let request = MetadataRequest { topics: Some(vec![wanted]), allow_auto_topic_creation: false, ..Default::default() };
+        let response = self.pool.node(self.any_broker()).call(&request).await.ok()?;
+        let topic = response.topics.first()?.clone();
+        let mut promises = self.promises();
+        for p in topic.partitions.iter().filter(|p| p.leader_id >= 0 && p.leader_epoch >= 0) {
+            let key = (topic.topic_id, p.partition_index, p.leader_epoch);
+            let known = *promises.leaders.entry(key).or_insert(p.leader_id);
+            if known != p.leader_id {
+                let told = format!("two leaders in one epoch: {key:?} is led by {known} and by {}", p.leader_id);
+                promises.broken.push(told);
+            }
+        }
+        Some(topic)
+    }
+
+    fn address_of(&self, broker: i32) -> Option<&str> {
+        self.brokers.iter().find(|(id, _)| *id == broker).map(|(_, address)| address.as_str())
+    }
+
+    /// Appends one record with acks=all. What is acknowledged is remembered.
+    pub async fn produce(&self, name: &str, partition: i32, value: &str) -> bool {
+        let Some(topic) = self.topic(name).await else { return false };
+        let leader = topic.partitions.iter().find(|p| p.partition_index == partition).map(|p| p.leader_id);
+        let Some(address) = leader.and_then(|id| self.address_of(id)) else { return false };
+        let mut batch = BatchBuilder::new(BatchOptions::default());
+        batch.append(self.host.clock().wall_ms(), None, Some(value.as_bytes()), &[]);
+        let records = Some(Records::from(batch.finish().to_bytes()));
+        let data = PartitionProduceData { index: partition, records, ..Default::default() };
+        let data = TopicProduceData {
+            name: Str::from(name),
+            topic_id: topic.topic_id,
+            partition_data: vec![data],
+            ..Default::default()
+        };
+        let request = ProduceRequest { acks: -1, timeout_ms: 2000, topic_data: vec![data], ..Default::default() };
+        let Ok(response) = self.pool.node(address).call(&request).await else { return false };
+        let answer = response.responses.first().and_then(|t| t.partition_responses.first());
+        let Some(answer) = answer.filter(|a| a.error_code == 0) else { return false };
+        let key = (name.to_owned(), partition, answer.base_offset);
+        let mut promises = self.promises();
+        if let Some(other) = promises.records.insert(key.clone(), Bytes::from(value.to_owned())) {
+            promises.broken.push(format!("{key:?} was acknowledged twice: {other:?} and {value}"));
+        }
+        true
+    }
+
+    /// Every record of a partition from its leader; None if it did not answer.
+    pub async fn read_all(&self, name: &str, partition: i32) -> Option<BTreeMap<i64, Bytes>> {
+        let topic = self.topic(name).await?;
+        let leader = topic.partitions.iter().find(|p| p.partition_index == partition)?.leader_id;
+        let node = self.pool.node(self.address_of(leader)?);
+        let mut all = BTreeMap::new();
+        let mut offset = 0;
+        loop {
+            let wanted = FetchPartition { partition, fetch_offset: offset, partition_max_bytes: 1 << 20, ..Default::default() };
+            let wanted = FetchTopic {
+                topic: Str::from(name),
+                topic_id: topic.topic_id,
+                partitions: vec![wanted],
+                ..Default::default()
+            };
+            let request = FetchRequest { max_wait_ms: 10, min_bytes: 0, max_bytes: 1 << 20, topics: vec![wanted], ..Default::default() };
+            let response = node.call(&request).await.ok()?;
+            let data = response.responses.into_iter().next()?.partitions.into_iter().next()?;
+            if data.error_code != 0 {
+                return None;
+            }
+            for batch in batches(data.records.as_ref().and_then(Records::to_bytes).unwrap_or_default()) {
+                let batch = batch.ok()?;
+                for record in batch.records(1 << 20).ok()? {
+                    let record = record.ok()?;
+                    all.insert(record.offset.0, record.value.unwrap_or_default());
+                }
+                offset = batch.header.next_offset().0;
+            }
+            if offset >= data.high_watermark {
+                return Some(all);
+            }
+        }
+    }
+}
