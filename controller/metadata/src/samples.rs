@@ -224,28 +224,7 @@ fn random_record(image: &Image, level: MetadataVersion, dice: &mut Dice) -> Opti
         6 if ids.len() > 5 => {
             Some(Record::from(RemoveTopicRecord { topic_id: *dice.pick(&ids), ..Default::default() }))
         }
-        7 => {
-            let mut record = register_broker(dice.below(5) as i32, image.end_offset);
-            if !level.has_directory_assignment() {
-                record.log_dirs.clear();
-            }
-            record.cordoned_log_dirs = level.has_cordoned_log_dirs().then(Vec::new);
-            Some(Record::from(record))
-        }
-        8 => {
-            let broker = image.cluster.brokers().next()?;
-            let change = BrokerRegistrationChangeRecord {
-                broker_id: broker.id,
-                broker_epoch: broker.epoch,
-                ..Default::default()
-            };
-            let fenced = *dice.pick(&[1, -1]);
-            Some(Record::from(BrokerRegistrationChangeRecord {
-                fenced,
-                in_controlled_shutdown: (fenced == 1).into(),
-                ..change
-            }))
-        }
+        7 | 8 | 11 => random_cluster_record(image, level, dice),
         9 => {
             let value = (dice.below(3) > 0).then(|| name("v", dice.below(9)));
             let resource_type = *dice.pick(&[2, 4, 16, 32]);
@@ -262,14 +241,6 @@ fn random_record(image: &Image, level: MetadataVersion, dice: &mut Dice) -> Opti
             next_producer_id: image.next_producer_id + 1000,
             ..Default::default()
         })),
-        11 => {
-            let record = RegisterControllerRecord {
-                controller_id: dice.below(3) as i32,
-                incarnation_id: Uuid(dice.0 as u128),
-                ..Default::default()
-            };
-            Some(Record::from(record))
-        }
         12 => Some(Record::from(ClearElrRecord {
             topic_name: name("t.", dice.below(40)),
             ..Default::default()
@@ -277,6 +248,41 @@ fn random_record(image: &Image, level: MetadataVersion, dice: &mut Dice) -> Opti
         _ => random_security_record(image, dice),
     }?;
     crate::record::is_known_at(&record, level).then_some(record)
+}
+
+fn random_cluster_record(image: &Image, level: MetadataVersion, dice: &mut Dice) -> Option<Record> {
+    match dice.below(3) {
+        0 => {
+            let mut record = register_broker(dice.below(5) as i32, image.end_offset);
+            if !level.has_directory_assignment() {
+                record.log_dirs.clear();
+            }
+            record.cordoned_log_dirs = level.has_cordoned_log_dirs().then(Vec::new);
+            Some(Record::from(record))
+        }
+        1 => {
+            let broker = image.cluster.brokers().next()?;
+            let change = BrokerRegistrationChangeRecord {
+                broker_id: broker.id,
+                broker_epoch: broker.epoch,
+                ..Default::default()
+            };
+            let fenced = *dice.pick(&[1, -1]);
+            Some(Record::from(BrokerRegistrationChangeRecord {
+                fenced,
+                in_controlled_shutdown: (fenced == 1).into(),
+                ..change
+            }))
+        }
+        _ => {
+            let record = RegisterControllerRecord {
+                controller_id: dice.below(3) as i32,
+                incarnation_id: Uuid(dice.0 as u128),
+                ..Default::default()
+            };
+            Some(Record::from(record))
+        }
+    }
 }
 
 fn random_security_record(image: &Image, dice: &mut Dice) -> Option<Record> {
