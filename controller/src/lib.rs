@@ -8,13 +8,27 @@
 //! **Invariant:** what was acknowledged is in a majority of logs, synced, and is never undone; at most one controller is
 //! active in an epoch, and it decides on everything that was committed before.
 
+mod controller;
 pub mod decide;
+pub mod dispatch;
+mod fencing;
 pub mod format;
+pub mod handlers;
 pub mod kv;
+mod listener;
 pub mod liveness;
+pub mod node;
 pub mod peer;
 pub mod placement;
 pub mod publisher;
 pub mod quorum;
 pub mod raft;
 pub mod writer;
+
+pub use controller::{Controller, ControllerConfig, Listen, StartError};
+pub use kv::KvKind;
+pub use publisher::Committed;
+pub use writer::Active;
+
+#[cfg(test)]
+mod tests;

@@ -73,20 +73,27 @@ impl Liveness {
         session
     }
 
+    /// Gives a broker the full time-out without having heard of it.
+    pub fn watch(&mut self, id: i32, epoch: i64, now: Instant) {
+        self.session(id, epoch, now);
+    }
+
     /// Whether the broker was heard of lately. Decides if another incarnation may take its id.
     pub fn has_session(&self, id: i32, now: Instant) -> bool {
         self.sessions.get(&id).is_some_and(|s| now < s.deadline && !s.connections.is_empty())
     }
 
-    /// The broker registered, or sent a heartbeat, on a connection.
-    pub fn heard(&mut self, id: i32, epoch: i64, connection: ConnectionId, metadata_offset: i64, now: Instant) {
+    /// The broker registered, or sent a heartbeat, on a connection. True if this is the first time on this one.
+    pub fn heard(&mut self, id: i32, epoch: i64, connection: ConnectionId, metadata_offset: i64, now: Instant) -> bool {
         let deadline = now + self.timeout;
         let session = self.session(id, epoch, now);
         session.deadline = deadline;
         session.metadata_offset = session.metadata_offset.max(metadata_offset);
-        if !session.connections.contains(&connection) {
+        let is_new = !session.connections.contains(&connection);
+        if is_new {
             session.connections.push(connection);
         }
+        is_new
     }
 
     /// What heartbeats need to know.

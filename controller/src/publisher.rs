@@ -69,8 +69,9 @@ struct Log {
 
 /// The batches of one entry.
 struct Published {
-    base_offset: i64,
     end_offset: i64,
+    /// Index of the Raft entry.
+    index: u64,
     bytes: Bytes,
 }
 
@@ -101,7 +102,8 @@ impl Publisher {
             assert!(end_offset > base_offset, "an entry with batches has records");
             log.epochs.entry(committed.epoch).or_insert(base_offset);
             log.bytes += batches.len();
-            log.batches.push_back(Published { base_offset, end_offset, bytes: batches });
+            let index = committed.applied.unwrap_or(0);
+            log.batches.push_back(Published { end_offset, index, bytes: batches });
             log.end_offset = end_offset;
             log.trim();
         }
@@ -133,6 +135,16 @@ impl Publisher {
 
     pub fn checkpoint(&self) -> Option<Checkpoint> {
         self.log().checkpoint.clone()
+    }
+
+    /// The record offset after a Raft entry: of the last one up to `index` that has records.
+    pub fn end_offset_of(&self, index: u64) -> i64 {
+        let log = self.log();
+        let after = log.batches.partition_point(|b| b.index <= index);
+        match after.checked_sub(1) {
+            Some(at) => log.batches[at].end_offset,
+            None => log.start_offset,
+        }
     }
 
     /// Bytes of the batches in memory.
@@ -200,7 +212,6 @@ impl Log {
             if !found.is_empty() && published.bytes.len() > room {
                 break;
             }
-            debug_assert!(published.base_offset <= published.end_offset);
             room = room.saturating_sub(published.bytes.len());
             found.push(published.bytes.clone());
         }

@@ -1,0 +1,25 @@
+//! Topics get more partitions (37).
+
+use std::sync::Arc;
+
+use protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
+use protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
+use wire::Context;
+
+use crate::decide;
+use crate::node::{Node, told};
+
+pub async fn handle(node: Arc<Node>, _cx: Context, request: CreatePartitionsRequest) -> CreatePartitionsResponse {
+    let names: Vec<_> = request.topics.iter().map(|topic| topic.name.clone()).collect();
+    match node.perform(move |context, random| Ok(decide::create_partitions(context, &request, random))).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            let (error_code, error_message) = told(&error);
+            let refused = |name| {
+                let error_message = error_message.clone();
+                CreatePartitionsTopicResult { name, error_code, error_message, ..Default::default() }
+            };
+            CreatePartitionsResponse { results: names.into_iter().map(refused).collect(), ..Default::default() }
+        }
+    }
+}

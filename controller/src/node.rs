@@ -1,0 +1,92 @@
+//! What the handlers of a controller share.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use host::Host;
+use openraft::async_runtime::WatchReceiver as _;
+use protocol::{Str, Uuid};
+use tokio::sync::{Notify, watch};
+use wire::{Context as RequestContext, Table};
+
+use crate::decide::{Context, Decision, Random, Refusal};
+use crate::liveness::Liveness;
+use crate::publisher::Publisher;
+use crate::raft::service::Service;
+use crate::raft::types::{Raft, RaftId};
+use crate::writer::{Active, Error, Writer};
+
+/// One running controller.
+pub struct Node {
+    pub host: Host,
+    pub id: RaftId,
+    pub cluster_id: Uuid,
+    /// Node ids and addresses of `controller.quorum.voters`.
+    pub voters: BTreeMap<i32, String>,
+    pub raft: Raft,
+    pub service: Service,
+    pub writer: Writer,
+    pub publisher: Arc<Publisher>,
+    pub active: watch::Receiver<Active>,
+    pub liveness: Mutex<Liveness>,
+    /// Wakes the task that fences silent brokers: a deadline has moved forward.
+    pub look_again: Notify,
+    /// What is served: ApiVersions lists it.
+    pub table: Arc<Table<Node>>,
+}
+
+impl Node {
+    pub fn active(&self) -> Active {
+        *self.active.borrow()
+    }
+
+    pub fn liveness(&self) -> MutexGuard<'_, Liveness> {
+        self.liveness.lock().expect("no code that holds this lock panics")
+    }
+
+    /// An operation on the metadata; the answer comes when it is committed and applied.
+    pub async fn perform<A: Send + 'static>(
+        &self,
+        decide: impl FnOnce(&Context<'_>, &mut Random<'_>) -> Result<Decision<A>, Refusal> + Send + 'static,
+    ) -> Result<A, Error> {
+        self.writer.perform(decide).await.map(|(answer, _)| answer)
+    }
+
+    /// Host and port of a voter.
+    pub fn address(&self, node: i32) -> Option<(Str, u16)> {
+        let from_log = || {
+            let metrics = self.raft.metrics();
+            let membership = metrics.borrow_watched().membership_config.clone();
+            let found = membership.nodes().find(|(id, _)| id.node == node).map(|(_, voter)| voter.address.clone());
+            found
+        };
+        let address = self.voters.get(&node).cloned().or_else(from_log)?;
+        let (host, port) = address.rsplit_once(':')?;
+        Some((Str::from(host.trim_start_matches('[').trim_end_matches(']')), port.parse().ok()?))
+    }
+
+    /// A broker was heard of on a connection, which is watched from now on: when it ends, the broker has a moment to come
+    /// back on another one.
+    pub fn heard(self: &Arc<Self>, broker: i32, epoch: i64, metadata_offset: i64, cx: &RequestContext) {
+        let connection = cx.connection_id();
+        let is_new = self.liveness().heard(broker, epoch, connection, metadata_offset, self.host.clock().now());
+        if is_new {
+            let (node, closed) = (self.clone(), cx.closed());
+            self.host.spawn("controller broker connection", async move {
+                closed.await;
+                if node.liveness().closed(connection, node.host.clock().now()).is_some() {
+                    node.look_again.notify_one();
+                }
+            });
+        }
+    }
+}
+
+/// Code and message of a failed operation, as answers carry them.
+pub fn told(error: &Error) -> (i16, Option<Str>) {
+    let message = match error {
+        Error::Refused(refusal) => refusal.message.clone(),
+        other => other.to_string(),
+    };
+    (error.code().code(), Some(Str::from(message)))
+}
