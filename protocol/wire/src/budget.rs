@@ -20,7 +20,8 @@ pub struct FrameBudget {
 
 impl FrameBudget {
     pub fn new(bytes_max: usize) -> Arc<FrameBudget> {
-        let bytes = Arc::new(Semaphore::new(bytes_max.min(Semaphore::MAX_PERMITS)));
+        let bytes_max = bytes_max.min(Semaphore::MAX_PERMITS);
+        let bytes = Arc::new(Semaphore::new(bytes_max));
         Arc::new(FrameBudget { bytes, overdraft: Arc::new(Semaphore::new(1)), bytes_max })
     }
 
@@ -92,7 +93,7 @@ mod tests {
             assert!(a.try_grow(&budget, 1_000_000), "the overdraft's holder goes on to its end");
             assert_eq!(budget.held_bytes(), 100);
             let mut waits = Box::pin(b.grow(&budget, 10));
-            assert!(futures_util::poll!(&mut waits).is_pending(), "there is one overdraft");
+            assert!(crate::testing::is_waiting(waits.as_mut()).await, "there is one overdraft");
             drop(a);
             waits.await;
             assert_eq!(budget.held_bytes(), 50);

@@ -57,6 +57,11 @@ impl FrameReader {
         FrameReader { read, buffer: BytesMut::new(), is_shared: false, bytes_max }
     }
 
+    #[cfg(test)]
+    pub(crate) fn buffer_capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// The next frame; None at the end of the stream between two frames.
     ///
     /// Cancelled, it loses nothing but its place in the queue for memory.
@@ -78,16 +83,18 @@ impl FrameReader {
                 self.is_shared = false;
                 self.read.readable().await?;
             }
-            let wanted = self.wanted_capacity();
-            if wanted > covered {
-                if !hold.try_grow(budget, wanted - covered) {
-                    progress.waits_for_memory();
-                    // On the heap: it is rare, and an idle connection would carry its size.
-                    Box::pin(hold.grow(budget, wanted - covered)).await;
+            if self.is_shared || self.buffer.len() == self.buffer.capacity() {
+                let wanted = self.wanted_capacity();
+                if wanted > covered {
+                    if !hold.try_grow(budget, wanted - covered) {
+                        progress.waits_for_memory();
+                        // On the heap: it is rare, and an idle connection would carry its size.
+                        Box::pin(hold.grow(budget, wanted - covered)).await;
+                    }
+                    covered = wanted;
                 }
-                covered = wanted;
+                self.make_room(wanted);
             }
-            self.make_room(wanted);
             if self.read.read_into(&mut self.buffer).await? == 0 {
                 return self.ended();
             }
@@ -129,13 +136,9 @@ impl FrameReader {
         Ok(Some(frame.freeze()))
     }
 
-    /// Room for twice what has come, but not beyond the frame's end: so a large frame's buffer is its own.
+    /// Room for twice what has come: what the allocator would grow it to anyway.
     fn wanted_capacity(&self) -> usize {
-        let doubled = (self.buffer.len() * 2).max(FRAME_BUFFER_BYTES_FIRST);
-        match self.announced() {
-            Some(length) => doubled.min(4 + length.max(0) as usize).max(self.buffer.len() + 1),
-            None => doubled,
-        }
+        (self.buffer.len() * 2).max(FRAME_BUFFER_BYTES_FIRST)
     }
 
     fn ended(&self) -> Result<Option<Frame>, FrameError> {

@@ -17,6 +17,8 @@ mod frame;
 mod quotas;
 mod server;
 mod table;
+#[cfg(test)]
+mod testing;
 
 pub use answer::{Answer, Body, Encoded, Reply};
 pub use api_versions::{ClientSoftware, api_versions_response};

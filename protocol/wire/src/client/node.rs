@@ -228,7 +228,6 @@ impl Inner {
         let request = ApiVersionsRequest {
             client_software_name: Str::from_static("weir"),
             client_software_version: Str::from_static(env!("CARGO_PKG_VERSION")),
-            ..ApiVersionsRequest::default()
         };
         let mut version = *ApiKey::ApiVersions.stable_versions().end();
         loop {
