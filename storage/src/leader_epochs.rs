@@ -5,6 +5,9 @@
 //!
 //! A follower that was cut off asks where an epoch ended, and truncates to that (KIP-101, KIP-279).
 //!
+//! Every batch carries its epoch, so the file is no more than a cache of the log: it is written when the log is flushed,
+//! and recovery takes the epochs behind the recovery point from the batches. A new epoch costs no sync of its own.
+//!
 //! Invariant: epochs and start offsets ascend strictly.
 
 use std::io;
@@ -19,6 +22,8 @@ use crate::checkpoint;
 pub(crate) struct LeaderEpochs {
     path: PathBuf,
     entries: Vec<(i32, i64)>,
+    /// The file does not say this yet.
+    dirty: bool,
 }
 
 impl LeaderEpochs {
@@ -30,12 +35,17 @@ impl LeaderEpochs {
                 entries.push(entry);
             }
         }
-        Ok(LeaderEpochs { path: path.to_owned(), entries })
+        Ok(LeaderEpochs { path: path.to_owned(), entries, dirty: false })
     }
 
-    fn write(&self, fs: &Fs) -> io::Result<()> {
-        let lines: Vec<String> = self.entries.iter().map(|(epoch, start)| format!("{epoch} {start}")).collect();
-        checkpoint::write(fs, &self.path, &lines)
+    /// Writes the file, durably, if it does not say what is known.
+    pub(crate) fn write(&mut self, fs: &Fs) -> io::Result<()> {
+        if self.dirty {
+            let lines: Vec<String> = self.entries.iter().map(|(epoch, start)| format!("{epoch} {start}")).collect();
+            checkpoint::write(fs, &self.path, &lines)?;
+            self.dirty = false;
+        }
+        Ok(())
     }
 
     pub(crate) fn latest(&self) -> Option<i32> {
@@ -46,14 +56,14 @@ impl LeaderEpochs {
         &self.entries
     }
 
-    /// Notes that `epoch` begins at `start`, and drops what contradicts it. Written to disk only if that changes anything.
-    pub(crate) fn assign(&mut self, fs: &Fs, epoch: i32, start: i64) -> io::Result<()> {
+    /// Notes that `epoch` begins at `start`, and drops what contradicts it.
+    pub(crate) fn assign(&mut self, epoch: i32, start: i64) {
         if epoch < 0 || self.latest().is_some_and(|latest| latest >= epoch) {
-            return Ok(());
+            return;
         }
         self.entries.retain(|(_, s)| *s < start);
         self.entries.push((epoch, start));
-        self.write(fs)
+        self.dirty = true;
     }
 
     /// The epoch of an offset.
@@ -80,25 +90,25 @@ impl LeaderEpochs {
     }
 
     /// Drops epochs that begin at or beyond a truncated end.
-    pub(crate) fn truncate_from_end(&mut self, fs: &Fs, end: i64) -> io::Result<()> {
+    pub(crate) fn truncate_from_end(&mut self, end: i64) {
         let before = self.entries.len();
         self.entries.retain(|(_, start)| *start < end);
-        if self.entries.len() == before { Ok(()) } else { self.write(fs) }
+        self.dirty |= self.entries.len() != before;
     }
 
     /// Drops epochs that end before a log start that moved forward; the epoch in force begins there now.
-    pub(crate) fn truncate_from_start(&mut self, fs: &Fs, start: i64) -> io::Result<()> {
-        let Some(in_force) = self.entries.iter().rposition(|(_, s)| *s <= start) else { return Ok(()) };
+    pub(crate) fn truncate_from_start(&mut self, start: i64) {
+        let Some(in_force) = self.entries.iter().rposition(|(_, s)| *s <= start) else { return };
         if in_force == 0 && self.entries[0].1 == start {
-            return Ok(());
+            return;
         }
         self.entries.drain(..in_force);
         self.entries[0].1 = start;
-        self.write(fs)
+        self.dirty = true;
     }
 
-    pub(crate) fn clear(&mut self, fs: &Fs) -> io::Result<()> {
+    pub(crate) fn clear(&mut self) {
         self.entries.clear();
-        self.write(fs)
+        self.dirty = true;
     }
 }

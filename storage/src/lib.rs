@@ -6,6 +6,7 @@
 //! **Invariant:** knows nothing of leaders, requests or other replicas; never reads the clock.
 
 mod checkpoint;
+mod index_file;
 mod leader_epochs;
 mod log;
 mod log_dirs;
@@ -13,13 +14,14 @@ mod offset_index;
 mod partition_metadata;
 mod producer_snapshot;
 mod producer_state;
+mod scan;
 mod segment;
 mod time_index;
 mod txn_index;
 
 pub use log::{
-    AppendError, Appended, FoundTimestamp, Log, LogConfig, LogFiles, OpenError, Read, ReadError, ReadLimits, Slice,
+    AppendError, Appended, Flush, FoundTimestamp, Log, LogConfig, LogFiles, OpenError, Read, ReadError, ReadLimits, Slice,
 };
-pub use log_dirs::{LogCheckpoint, LogDir, LogDirError, MetaProperties};
+pub use log_dirs::{FoundLog, LogCheckpoint, LogDir, LogDirError, MetaProperties};
 pub use producer_state::{Marker, Producer, ProducerBatch, ProducerError, ProducerState};
 pub use txn_index::AbortedTransaction;

@@ -1,24 +1,30 @@
 //! One replica's log: an ordered run of segments, only the last of which is written.
 //!
 //!     00000.log         01200.log         02377.log   <- base offset names the file; the last one is active
-//!     [ ....|------- ]  [ ------------ ]  [ -----|
-//!      log start 00431                   log end 02911 (next offset to be given)
+//!     [ ....|------- ]  [ ------------ ]  [ -----|--- ]
+//!           |                                    |    '- log end 02911: the next offset to be given
+//!           '- log start 00431                   '- recovery point 02650: below it everything is durable
 //!
 //! A log is synchronous and is used inside a disk job. Its settings are an argument of each call, since a topic's config
 //! may change at any time; so is the time. A failed write or sync is never tried again: the log refuses everything from
 //! then on, with the reason.
 //!
-//! Invariant: knows nothing of leaders, requests or other replicas' high watermarks; never reads the clock; offsets only grow.
+//! Invariant: knows nothing of leaders, requests or other replicas' high watermarks; never reads the clock. A segment's base
+//! offset is where the one before it ends; the log end is the offset after the last batch.
 
 mod append;
+mod find;
+mod flush;
 mod open;
 mod read;
+mod recover;
 mod transactions;
 mod truncate;
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use host::Fs;
 use protocol::Uuid;
@@ -30,8 +36,10 @@ use crate::producer_state::ProducerState;
 use crate::segment::Segment;
 
 pub use append::{AppendError, Appended};
+pub use find::FoundTimestamp;
+pub use flush::Flush;
 pub use open::{LogFiles, OpenError};
-pub use read::{FoundTimestamp, Read, ReadError, ReadLimits, Slice};
+pub use read::{Read, ReadError, ReadLimits, Slice};
 
 /// The settings of a log, each of them a topic config of Kafka's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,9 +78,10 @@ impl Default for LogConfig {
 /// See the module.
 #[derive(Debug)]
 pub struct Log {
-    dir: PathBuf,
+    dir: Arc<Path>,
     topic_id: Option<Uuid>,
-    segments: BTreeMap<i64, Segment>,
+    /// Ascending by base offset, never empty. A list, since an idle log has one.
+    segments: Vec<Segment>,
     log_start_offset: i64,
     /// The first offset that is on this disk; below it, down to the log start, records are in tiered storage.
     local_log_start_offset: i64,
@@ -82,10 +91,16 @@ pub struct Log {
     high_watermark: i64,
     leader_epochs: LeaderEpochs,
     producers: ProducerState,
-    /// Where the newest batches of the active segment stand, so that a consumer at the end needs no index.
-    tail: std::collections::VecDeque<(i64, u64)>,
+    /// Where the newest batches of the active segment stand (last offset, position): a consumer at the end needs no index.
+    tail: VecDeque<(i64, u64)>,
     failed: Option<String>,
     last_flush_ms: i64,
+    /// Counts files made, renamed or removed, and how many of these changes are durable.
+    names_changed: u64,
+    names_synced: u64,
+    /// Bytes of log since the newest snapshot of the producers.
+    bytes_since_snapshot: u64,
+    recovered_bytes: u64,
 }
 
 /// Batches whose place is remembered.
@@ -104,6 +119,7 @@ impl Log {
         Offset(self.log_start_offset)
     }
 
+    /// The first offset on this disk; at the log start unless older segments are in tiered storage.
     pub fn local_log_start_offset(&self) -> Offset {
         Offset(self.local_log_start_offset)
     }
@@ -113,6 +129,7 @@ impl Log {
         Offset(self.log_end_offset)
     }
 
+    /// Everything below survives a loss of power.
     pub fn recovery_point(&self) -> Offset {
         Offset(self.recovery_point)
     }
@@ -142,13 +159,18 @@ impl Log {
         self.producers.expire(now_ms, config.producer_expiration_ms);
     }
 
-    /// Bytes of all segments.
+    /// Bytes of all segments' batches.
     pub fn size_bytes(&self) -> u64 {
-        self.segments.values().map(|s| s.size_bytes).sum()
+        self.segments.iter().map(|s| s.size_bytes).sum()
     }
 
     pub fn segment_count(&self) -> usize {
         self.segments.len()
+    }
+
+    /// Bytes of batches that were read and checked when the log was opened: 0 after a stop in order.
+    pub fn recovered_bytes(&self) -> u64 {
+        self.recovered_bytes
     }
 
     /// Why the log refuses everything, if it does.
@@ -175,14 +197,32 @@ impl Log {
         self.leader_epochs.end_of(epoch, self.log_end_offset).map(|(e, o)| (e, Offset(o)))
     }
 
-    /// Notes that a leader epoch begins at the end of the log.
-    pub fn begin_leader_epoch(&mut self, fs: &Fs, epoch: i32) -> io::Result<()> {
+    /// Notes that a leader epoch begins at the end of the log. Written with the next flush: see `leader_epochs`.
+    ///
+    /// # Errors
+    /// When the log has failed before.
+    pub fn begin_leader_epoch(&mut self, _fs: &Fs, epoch: i32) -> io::Result<()> {
         let end = self.log_end_offset;
-        self.guarded(|log| log.leader_epochs.assign(fs, epoch, end))
+        self.guarded(|log| {
+            log.leader_epochs.assign(epoch, end);
+            Ok(())
+        })
+    }
+
+    /// Lets the open files of an idle log go; what is needed is opened again.
+    pub fn release_files(&mut self) {
+        for segment in &mut self.segments {
+            segment.release();
+        }
     }
 
     fn active(&mut self) -> &mut Segment {
-        self.segments.last_entry().expect("a log has a segment").into_mut()
+        self.segments.last_mut().expect("a log has a segment")
+    }
+
+    /// The index in `segments` of the one that may hold an offset.
+    fn segment_of(&self, offset: i64) -> usize {
+        self.segments.partition_point(|s| s.base_offset <= offset).saturating_sub(1)
     }
 
     /// Runs what writes to the disk; its first failure ends the log.
@@ -193,19 +233,10 @@ impl Log {
         act(self).inspect_err(|error| self.failed = Some(error.to_string()))
     }
 
-    /// Makes everything below the log end durable.
-    pub fn flush(&mut self, fs: &Fs) -> io::Result<()> {
-        self.guarded(|log| {
-            for segment in log.segments.values_mut().filter(|s| s.is_dirty()) {
-                segment.sync(fs)?;
-            }
-            fs.sync_dir(&log.dir)?;
-            log.recovery_point = log.log_end_offset;
-            Ok(())
-        })
-    }
-
     /// Begins a new segment at the end of the log. Does nothing if the active one is empty.
+    ///
+    /// # Errors
+    /// When writing fails; the log has failed then.
     pub fn roll(&mut self, fs: &Fs) -> io::Result<()> {
         self.guarded(|log| log.roll_at_end(fs))
     }
@@ -216,28 +247,64 @@ impl Log {
             return Ok(());
         }
         // The state of the producers as of here, so that opening need not read what is before.
-        producer_snapshot::write(fs, &self.dir, end, &self.producers, false)?;
+        self.write_snapshot(fs, false)?;
         self.active().retire(fs)?;
-        let mut segment = Segment::new(&self.dir, end, false);
-        segment.log_file(fs)?;
-        self.segments.insert(end, segment);
+        let segment = Segment::create(fs, &self.dir, end)?;
+        self.names_changed += 1;
+        self.segments.push(segment);
         self.tail.clear();
         Ok(())
     }
 
+    /// Writes the state of the producers at the log end.
+    fn write_snapshot(&mut self, fs: &Fs, sync: bool) -> io::Result<()> {
+        producer_snapshot::write(fs, &self.dir, self.log_end_offset, &self.producers, sync)?;
+        self.bytes_since_snapshot = 0;
+        self.names_changed += 1;
+        Ok(())
+    }
+
     /// Writes everything down, so that the next opening finds all in order. The log refuses appends afterwards.
+    ///
+    /// # Errors
+    /// When writing fails, or the log has failed before.
     pub fn close(&mut self, fs: &Fs) -> io::Result<()> {
-        let end = self.log_end_offset;
         self.guarded(|log| {
             log.active().finish_time_index(fs)?;
-            producer_snapshot::write(fs, &log.dir, end, &log.producers, true)
+            log.write_snapshot(fs, true)?;
+            log.drop_snapshots(fs)?;
+            log.active().mark_dirty();
+            for segment in &mut log.segments {
+                segment.sync(fs)?;
+                segment.release();
+            }
+            Ok(())
         })?;
         self.flush(fs)?;
         self.failed = Some("it was closed".to_owned());
         Ok(())
     }
 
+    /// Removes snapshots that nothing will be opened with: all but those at the beginning of a segment, and the newest.
+    fn drop_snapshots(&mut self, fs: &Fs) -> io::Result<()> {
+        let mut offsets = producer_snapshot::list(&fs.list(&self.dir)?);
+        offsets.pop();
+        for offset in offsets {
+            if self.segments[self.segment_of(offset)].base_offset != offset {
+                fs.remove_file(&producer_snapshot::path(&self.dir, offset))?;
+                self.names_changed += 1;
+            }
+        }
+        Ok(())
+    }
+
     /// Moves the log start forward: what is below may be deleted. Segments that lie below it as a whole are deleted here.
+    ///
+    /// # Errors
+    /// When deleting fails; the log has failed then.
+    ///
+    /// # Panics
+    /// When `start` is beyond the log end.
     pub fn advance_log_start(&mut self, fs: &Fs, start: Offset) -> io::Result<()> {
         if start.0 <= self.log_start_offset {
             return Ok(());
@@ -247,18 +314,36 @@ impl Log {
             log.log_start_offset = start.0;
             log.local_log_start_offset = log.local_log_start_offset.max(start.0);
             log.high_watermark = log.high_watermark.max(start.0);
-            log.leader_epochs.truncate_from_start(fs, start.0)?;
+            log.leader_epochs.truncate_from_start(start.0);
+            log.producers.advance_high_watermark(start.0);
+            log.delete_segments_below(fs, start.0)
+        })
+    }
+
+    /// Moves the local log start forward: what is below is in tiered storage, and its segments are deleted here.
+    ///
+    /// # Errors
+    /// When deleting fails; the log has failed then.
+    ///
+    /// # Panics
+    /// When `start` is beyond the log end.
+    pub fn advance_local_log_start(&mut self, fs: &Fs, start: Offset) -> io::Result<()> {
+        if start.0 <= self.local_log_start_offset {
+            return Ok(());
+        }
+        assert!(start.0 <= self.log_end_offset, "the local log start is within the log");
+        self.guarded(|log| {
+            log.local_log_start_offset = start.0;
             log.delete_segments_below(fs, start.0)
         })
     }
 
     fn delete_segments_below(&mut self, fs: &Fs, start: i64) -> io::Result<()> {
-        while let Some(next) = self.segments.keys().nth(1).copied()
-            && next <= start
-        {
-            let (base, segment) = self.segments.pop_first().expect("there are two");
+        while self.segments.get(1).is_some_and(|next| next.base_offset <= start) {
+            let segment = self.segments.remove(0);
+            let snapshot = producer_snapshot::path(&self.dir, segment.base_offset);
             segment.delete(fs)?;
-            let snapshot = producer_snapshot::path(&self.dir, base);
+            self.names_changed += 1;
             if fs.exists(&snapshot) {
                 fs.remove_file(&snapshot)?;
             }

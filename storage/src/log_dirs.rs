@@ -9,16 +9,20 @@
 //!              /orders-0/  orders-1/                 the logs
 //!              /orders-2.<uuid>-delete/              a log that is being deleted
 //!
-//! Invariant: the clean-shutdown file is written by `close` alone, after every log of the directory is closed.
+//! A node has a list of them; one that fails is not used again until the next start, and its partitions move.
+//!
+//! Invariant: the clean-shutdown file is written by `close` alone, after every log of the directory is closed, and never in a
+//! directory that has failed. A checkpoint may be older than the truth, never ahead of what is durable.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use host::{Fs, LockGuard};
 use protocol::Uuid;
 
-use crate::checkpoint;
+use crate::{checkpoint, partition_metadata};
 
 const META: &str = "meta.properties";
 const LOCK: &str = ".lock";
@@ -51,7 +55,17 @@ pub struct LogDir {
     /// The last life ended in order, with this broker epoch.
     clean: Option<i64>,
     checkpoints: Checkpoints,
+    failed: OnceLock<String>,
     _lock: LockGuard,
+}
+
+/// A log that lies in a log dir.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundLog {
+    pub topic: String,
+    pub partition: i32,
+    /// None if its file is missing or was torn by a crash.
+    pub topic_id: Option<Uuid>,
 }
 
 #[derive(Debug, Default)]
@@ -79,6 +93,9 @@ pub struct MetaProperties {
 
 impl MetaProperties {
     /// None if the file does not exist.
+    ///
+    /// # Errors
+    /// `Malformed`, `Io`.
     pub fn read(fs: &Fs, dir: &Path) -> Result<Option<MetaProperties>, LogDirError> {
         let path = dir.join(META);
         if !fs.exists(&path) {
@@ -107,6 +124,8 @@ impl MetaProperties {
         }))
     }
 
+    /// # Errors
+    /// When writing fails.
     pub fn write(&self, fs: &Fs, dir: &Path) -> io::Result<()> {
         let MetaProperties { cluster_id, node_id, directory_id } = self;
         let text = format!("version=1\ncluster.id={cluster_id}\nnode.id={node_id}\ndirectory.id={directory_id}\n");
@@ -116,6 +135,9 @@ impl MetaProperties {
 
 impl LogDir {
     /// Locks a log dir and reads what it says of itself, making it if it is new. A new one gets `new_directory_id`.
+    ///
+    /// # Errors
+    /// See [`LogDirError`].
     pub fn open(fs: &Fs, path: &Path, cluster_id: &str, node_id: i32, new_directory_id: Uuid) -> Result<LogDir, LogDirError> {
         let io = |source| LogDirError::Io { dir: path.to_owned(), source };
         fs.create_dir_all(path).map_err(io)?;
@@ -144,7 +166,7 @@ impl LogDir {
             log_starts: read_offsets(fs, &path.join(LOG_STARTS)).map_err(io)?,
             high_watermarks: read_offsets(fs, &path.join(HIGH_WATERMARKS)).map_err(io)?,
         };
-        Ok(LogDir { path: path.to_owned(), directory_id: meta.directory_id, clean, checkpoints, _lock: lock })
+        Ok(LogDir { path: path.to_owned(), directory_id: meta.directory_id, clean, checkpoints, failed: OnceLock::new(), _lock: lock })
     }
 
     pub fn path(&self) -> &Path {
@@ -174,8 +196,43 @@ impl LogDir {
     }
 
     /// The logs in the directory, by topic and partition. Directories of other names are left alone.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
     pub fn partitions(&self, fs: &Fs) -> io::Result<Vec<(String, i32)>> {
         Ok(fs.list(&self.path)?.iter().filter_map(|name| parse_partition_dir(name)).collect())
+    }
+
+    /// The logs in the directory and whose they are.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn logs(&self, fs: &Fs) -> io::Result<Vec<FoundLog>> {
+        let mut logs = Vec::new();
+        for (topic, partition) in self.partitions(fs)? {
+            let topic_id = partition_metadata::read(fs, &self.partition_dir(&topic, partition), false)?;
+            logs.push(FoundLog { topic, partition, topic_id });
+        }
+        Ok(logs)
+    }
+
+    /// Takes the directory out of use, for the first reason given. Nothing tries it again before the next start.
+    pub fn fail(&self, reason: &str) {
+        if self.failed.set(reason.to_owned()).is_ok() {
+            tracing::error!(log_dir = %self.path.display(), reason, "the log dir is offline");
+        }
+    }
+
+    /// Why the directory is out of use, if it is.
+    pub fn failure(&self) -> Option<&str> {
+        self.failed.get().map(String::as_str)
+    }
+
+    fn usable(&self) -> io::Result<()> {
+        match self.failure() {
+            None => Ok(()),
+            Some(reason) => Err(io::Error::other(format!("{} is offline: {reason}", self.path.display()))),
+        }
     }
 
     pub fn partition_dir(&self, topic: &str, partition: i32) -> PathBuf {
@@ -183,6 +240,9 @@ impl LogDir {
     }
 
     /// Takes a log out of sight at once; `remove_deleted` does the slow part.
+    ///
+    /// # Errors
+    /// When there is no such log, or renaming fails.
     pub fn mark_deleted(&self, fs: &Fs, topic: &str, partition: i32, unique: Uuid) -> io::Result<()> {
         let from = self.partition_dir(topic, partition);
         // A file name has at most 255 bytes; Kafka cuts the topic to make room for the rest.
@@ -194,6 +254,9 @@ impl LogDir {
     }
 
     /// Removes the logs that were marked.
+    ///
+    /// # Errors
+    /// When removing fails.
     pub fn remove_deleted(&self, fs: &Fs) -> io::Result<()> {
         for name in fs.list(&self.path)?.iter().filter(|n| n.ends_with(DELETED)) {
             fs.remove_dir_all(&self.path.join(name))?;
@@ -202,7 +265,11 @@ impl LogDir {
     }
 
     /// Replaces the checkpoints, one entry for each log of the directory.
+    ///
+    /// # Errors
+    /// When writing fails, or the directory has failed.
     pub fn write_checkpoints(&self, fs: &Fs, logs: &BTreeMap<(String, i32), LogCheckpoint>) -> io::Result<()> {
+        self.usable()?;
         let write = |name: &str, of: fn(&LogCheckpoint) -> i64| {
             let lines: Vec<String> = logs.iter().map(|((topic, p), c)| format!("{topic} {p} {}", of(c))).collect();
             checkpoint::write(fs, &self.path.join(name), &lines)
@@ -213,7 +280,11 @@ impl LogDir {
     }
 
     /// The end of a stop in order: call it once every log of the directory is closed.
+    ///
+    /// # Errors
+    /// When writing fails, or the directory has failed.
     pub fn close(&self, fs: &Fs, broker_epoch: i64) -> io::Result<()> {
+        self.usable()?;
         let text = format!("{{\"version\":0,\"brokerEpoch\":{broker_epoch}}}");
         fs.atomic_write(&self.path.join(CLEAN), text.as_bytes())
     }
@@ -244,7 +315,8 @@ fn read_offsets(fs: &Fs, path: &Path) -> io::Result<BTreeMap<(String, i32), i64>
 
 /// `orders-eu-3` is partition 3 of `orders-eu`.
 fn parse_partition_dir(name: &str) -> Option<(String, i32)> {
-    if name.ends_with(DELETED) || name.ends_with("-future") {
+    // Deleted, being moved here from another log dir, or not known to the cluster: Kafka's suffixes.
+    if [DELETED, "-future", "-stray"].iter().any(|s| name.ends_with(s)) {
         return None;
     }
     let (topic, partition) = name.rsplit_once('-')?;

@@ -46,7 +46,7 @@ pub struct Producer {
     /// The newest last; none after a marker of a new epoch.
     pub batches: VecDeque<ProducerBatch>,
     pub coordinator_epoch: i32,
-    /// The youngest timestamp, for expiry.
+    /// That of the last batch or marker, for expiry: the record's own time, as in Kafka.
     pub last_timestamp: i64,
     pub transaction_first_offset: Option<i64>,
 }
@@ -95,6 +95,7 @@ pub enum Verdict {
 pub struct Marker {
     pub commit: bool,
     pub coordinator_epoch: i32,
+    pub timestamp: i64,
 }
 
 /// A transaction whose marker is written, but not yet below the high watermark.
@@ -145,32 +146,37 @@ impl ProducerState {
             let (current, found) = (producer.epoch, batch.producer_epoch);
             return Err(ProducerError::InvalidEpoch { producer_id: id, current, found });
         }
-        self.check_sequence(id, producer, batch)?;
+        Self::check_sequence(id, producer, batch)?;
         if !batch.is_transactional() && producer.transaction_first_offset.is_some() {
             return Err(ProducerError::InvalidTransactionState { producer_id: id });
         }
         Ok(Verdict::Append)
     }
 
-    fn check_sequence(&self, id: i64, producer: &Producer, batch: &BatchHeader) -> Result<(), ProducerError> {
-        let found = batch.base_sequence;
-        let out_of_order = |expected| Err(ProducerError::OutOfOrderSequence { producer_id: id, expected, found });
-        if batch.producer_epoch != producer.epoch {
-            // A new epoch begins at 0, unless nothing is known of the old one.
-            return if found != 0 && !producer.batches.is_empty() { out_of_order(producer.last_sequence()) } else { Ok(()) };
+    fn check_sequence(id: i64, producer: &Producer, batch: &BatchHeader) -> Result<(), ProducerError> {
+        let (last, found) = (producer.last_sequence(), batch.base_sequence);
+        // A new epoch begins at 0; so does one that is known from its marker alone.
+        let expected = if batch.producer_epoch == producer.epoch { add_sequence(last, 1) } else { 0 };
+        if found == expected || producer.epoch < 0 {
+            return Ok(());
         }
-        let last = producer.last_sequence();
-        // After a marker has bumped the epoch there are no batches: then any beginning will do.
-        let follows = last == NO_SEQUENCE || found == add_sequence(last, 1);
-        if follows { Ok(()) } else { out_of_order(last) }
+        Err(ProducerError::OutOfOrderSequence { producer_id: id, expected, found })
     }
 
-    /// Judges a marker of a transaction coordinator.
-    pub fn decide_marker(&self, batch: &BatchHeader, marker: Marker) -> Result<(), ProducerError> {
+    /// Judges a marker of a transaction coordinator, which says the version of transactions that it used (KIP-890): from
+    /// version 2 on, a marker's epoch is above that of the transaction, or the marker is a repeated one.
+    pub fn decide_marker(
+        &self,
+        batch: &BatchHeader,
+        marker: Marker,
+        transaction_version: i16,
+    ) -> Result<(), ProducerError> {
         let id = batch.producer_id.0;
         let Some(producer) = self.producers.get(&id) else { return Ok(()) };
-        if batch.producer_epoch < producer.epoch {
-            let (current, found) = (producer.epoch, batch.producer_epoch);
+        let (current, found) = (producer.epoch, batch.producer_epoch);
+        let is_repeated = found == current && producer.transaction_first_offset.is_none();
+        let fenced = if transaction_version >= 2 { found <= current && !is_repeated } else { found < current };
+        if fenced {
             return Err(ProducerError::InvalidEpoch { producer_id: id, current, found });
         }
         if producer.coordinator_epoch > marker.coordinator_epoch {
@@ -203,7 +209,7 @@ impl ProducerState {
                 producer.batches.pop_front();
             }
         }
-        producer.last_timestamp = producer.last_timestamp.max(batch.max_timestamp);
+        producer.last_timestamp = batch.max_timestamp;
         if batch.is_transactional() && producer.transaction_first_offset.is_none() {
             producer.transaction_first_offset = Some(first);
             self.open.insert(first, id);
@@ -219,7 +225,7 @@ impl ProducerState {
             producer.batches.clear();
         }
         producer.coordinator_epoch = marker.coordinator_epoch;
-        producer.last_timestamp = producer.last_timestamp.max(batch.max_timestamp);
+        producer.last_timestamp = marker.timestamp;
         let first_offset = producer.transaction_first_offset.take()?;
         self.open.remove(&first_offset);
         let last_offset = batch.last_offset().0;

@@ -1,54 +1,57 @@
 //! One segment: a `.log` file of record batches, and its three indexes.
 //!
 //!     00000000000000001200.log        [batch 1200..1203][batch 1204..1204][batch 1205..1250] ...
-//!     00000000000000001200.index      1204 -> position of the batch that begins after offset 1204's, ...
+//!     00000000000000001200.index      1250 -> where the batch that ends with 1250 begins, ...
 //!     00000000000000001200.timeindex  ...       .txnindex, if a transaction was aborted here
 //!
-//! Only the last segment of a log is written. Files are opened when they are needed, and the indexes of older segments are
-//! closed: thousands of idle partitions hold no descriptors to speak of.
+//! Only the last segment of a log is written. Files are opened when they are needed and let go when they are idle: thousands
+//! of idle partitions hold no descriptors to speak of.
 //!
 //! Invariant: `size_bytes` counts whole batches only; what a crash left behind it was cut off when the log was opened.
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use host::{File, Fs, OpenMode};
-use protocol::batch::{BatchHeader, HEADER_BYTES};
+use protocol::batch::{BatchHeader, HEADER_BYTES, NO_TIMESTAMP};
 
 use crate::offset_index::OffsetIndex;
+use crate::scan::{self, LOOKUP_BYTES, Located, SCAN_BYTES};
 use crate::time_index::TimeIndex;
 use crate::txn_index::TxnIndex;
 
-/// How much of a log is read at a time when it is scanned.
-const SCAN_BYTES: usize = 64 << 10;
-/// The first read when a position is looked for: about what lies between two index entries.
-const LOOKUP_BYTES: usize = 8 << 10;
+/// A position in a segment is an i32 in Kafka's index.
+pub(crate) const SEGMENT_BYTES_MAX: u64 = i32::MAX as u64;
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Segment {
     pub(crate) base_offset: i64,
-    path: PathBuf,
+    dir: Arc<Path>,
     log: Option<File>,
     pub(crate) size_bytes: u64,
     pub(crate) offset_index: OffsetIndex,
     pub(crate) time_index: TimeIndex,
     pub(crate) txn_index: TxnIndex,
     bytes_since_index_entry: u64,
-    /// The youngest timestamp and the offset where it stands (the last of its batch).
-    pub(crate) max_timestamp: Option<(i64, i64)>,
-    /// The timestamp of the first batch: rolling by time counts from it.
+    /// The youngest timestamp, and the last offset of the first batch that has it.
+    max_timestamp: Option<(i64, i64)>,
+    /// The largest timestamp of the first batch: rolling by time counts from it.
     pub(crate) first_timestamp: Option<i64>,
-    /// Whether something was written since the last sync.
-    dirty: bool,
+    /// Whether the two above are known: those of older segments are read when they are asked for.
+    timestamps_known: bool,
+    /// The size that the last sync has made durable; None if that is not known.
+    durable_bytes: Option<u64>,
 }
 
-/// A batch's header and where it stands.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Located {
-    pub(crate) header: BatchHeader,
-    pub(crate) position: u64,
+/// Which of a segment's files exist.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Existing {
+    pub(crate) index: bool,
+    pub(crate) timeindex: bool,
+    pub(crate) txnindex: bool,
 }
 
 pub(crate) fn file_name(base_offset: i64, suffix: &str) -> String {
@@ -56,60 +59,59 @@ pub(crate) fn file_name(base_offset: i64, suffix: &str) -> String {
 }
 
 impl Segment {
-    pub(crate) fn new(dir: &Path, base_offset: i64, has_txn_index: bool) -> Segment {
-        let at = |suffix: &str| dir.join(file_name(base_offset, suffix));
+    /// A segment of a log that begins at an offset. `existing` tells of the files that a former life left.
+    pub(crate) fn new(dir: &Arc<Path>, base_offset: i64, existing: Existing) -> Segment {
         Segment {
             base_offset,
-            path: at("log"),
+            dir: Arc::clone(dir),
             log: None,
             size_bytes: 0,
-            offset_index: OffsetIndex::new(at("index"), base_offset),
-            time_index: TimeIndex::new(at("timeindex"), base_offset),
-            txn_index: TxnIndex::new(at("txnindex"), !has_txn_index),
+            offset_index: OffsetIndex::new(dir, base_offset, existing.index),
+            time_index: TimeIndex::new(dir, base_offset, existing.timeindex),
+            txn_index: TxnIndex::new(dir, base_offset, existing.txnindex),
             bytes_since_index_entry: 0,
             max_timestamp: None,
             first_timestamp: None,
-            dirty: false,
+            timestamps_known: false,
+            durable_bytes: None,
         }
+    }
+
+    /// Makes the file of a new segment.
+    pub(crate) fn create(fs: &Fs, dir: &Arc<Path>, base_offset: i64) -> io::Result<Segment> {
+        let mut segment = Segment::new(dir, base_offset, Existing::default());
+        segment.timestamps_known = true;
+        // Something may be left of a former life: a new segment is empty.
+        segment.log_file(fs)?.set_len(0)?;
+        Ok(segment)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.join(file_name(self.base_offset, "log"))
     }
 
     pub(crate) fn log_file(&mut self, fs: &Fs) -> io::Result<&File> {
         if self.log.is_none() {
-            self.log = Some(fs.open(&self.path, OpenMode::Create)?);
+            self.log = Some(fs.open(&self.path(), OpenMode::Create)?);
         }
         Ok(self.log.as_ref().expect("just opened"))
     }
 
-    pub(crate) fn open_file(&self, fs: &Fs) -> io::Result<File> {
-        match &self.log {
-            Some(file) => Ok(file.clone()),
-            None => fs.open(&self.path, OpenMode::ReadWrite),
-        }
+    /// Writes batches at the end, in one write. They are not in the indexes before `note`.
+    pub(crate) fn write(&mut self, fs: &Fs, parts: &[&[u8]]) -> io::Result<()> {
+        let position = self.size_bytes;
+        self.log_file(fs)?.write_all_vectored_at(parts, position)
     }
 
-    /// Appends one batch with one write, and an index entry if one is due.
-    pub(crate) fn append(&mut self, fs: &Fs, header: &BatchHeader, payload: &[u8], index_interval_bytes: u64) -> io::Result<()> {
+    /// Takes the next batch of the file into size, timestamps and indexes.
+    pub(crate) fn note(&mut self, fs: &Fs, header: &BatchHeader, index_interval_bytes: u64) -> io::Result<()> {
         let (position, last_offset) = (self.size_bytes, header.last_offset().0);
-        let head = header.to_bytes();
-        self.log_file(fs)?.write_all_vectored_at(&[&head, payload], position)?;
-        self.dirty = true;
-        self.size_bytes += header.size_bytes() as u64;
-        self.note(fs, header, position, last_offset, index_interval_bytes)
-    }
-
-    /// Takes a batch at the end of the log into the indexes.
-    pub(crate) fn note(
-        &mut self,
-        fs: &Fs,
-        header: &BatchHeader,
-        position: u64,
-        last_offset: i64,
-        index_interval_bytes: u64,
-    ) -> io::Result<()> {
-        if self.max_timestamp.is_none_or(|(t, _)| header.max_timestamp > t) {
+        if header.max_timestamp > self.max_timestamp.map_or(NO_TIMESTAMP, |(t, _)| t) {
             self.max_timestamp = Some((header.max_timestamp, last_offset));
         }
-        self.first_timestamp.get_or_insert(header.max_timestamp);
+        if position == 0 {
+            self.first_timestamp = Some(header.max_timestamp);
+        }
         if self.bytes_since_index_entry > index_interval_bytes {
             self.offset_index.append(fs, last_offset, position)?;
             if let Some((timestamp, offset)) = self.max_timestamp {
@@ -118,193 +120,188 @@ impl Segment {
             self.bytes_since_index_entry = 0;
         }
         self.bytes_since_index_entry += header.size_bytes() as u64;
+        self.size_bytes += header.size_bytes() as u64;
         Ok(())
     }
 
-    /// The first batch at or after `position` whose last offset is not below `offset`.
+    /// The first batch whose last offset is not below `offset`.
     pub(crate) fn locate(&mut self, fs: &Fs, offset: i64) -> io::Result<Option<Located>> {
+        self.offset_index.check(fs, self.size_bytes)?;
         let from = self.offset_index.lookup(fs, offset)?;
-        let file = self.open_file(fs)?;
-        let mut found = None;
-        scan(&file, from, self.size_bytes, LOOKUP_BYTES, |located| {
-            if located.header.last_offset().0 >= offset {
-                found = Some(located);
-            }
-            found.is_none()
-        })?;
-        Ok(found)
+        self.first(fs, from, |located| located.header.last_offset().0 >= offset)
     }
 
-    /// The first batch from `from` on with a record as young as `timestamp`.
+    /// The first batch that reaches `from` and has a record as young as `timestamp`.
     pub(crate) fn locate_timestamp(&mut self, fs: &Fs, timestamp: i64, from: i64) -> io::Result<Option<Located>> {
+        self.time_index.check(fs)?;
+        self.offset_index.check(fs, self.size_bytes)?;
         let start = self.time_index.lookup(fs, timestamp)?.max(from);
         let position = self.offset_index.lookup(fs, start)?;
-        let file = self.open_file(fs)?;
-        let mut found = None;
-        scan(&file, position, self.size_bytes, LOOKUP_BYTES, |located| {
-            if located.header.max_timestamp >= timestamp && located.header.last_offset().0 >= from {
-                found = Some(located);
-            }
-            found.is_none()
-        })?;
-        Ok(found)
-    }
-
-    /// The whole batch at a position.
-    pub(crate) fn read_batch(&self, fs: &Fs, located: &Located) -> io::Result<Bytes> {
-        let mut bytes = vec![0; located.header.size_bytes()];
-        self.open_file(fs)?.read_exact_at(&mut bytes, located.position)?;
-        Ok(Bytes::from(bytes))
-    }
-
-    /// Every batch's header from `position` on, until `visit` returns false.
-    pub(crate) fn scan(&self, fs: &Fs, position: u64, visit: impl FnMut(Located) -> bool) -> io::Result<()> {
-        scan(&self.open_file(fs)?, position, self.size_bytes, SCAN_BYTES, visit)
-    }
-
-    /// The batch at a position, if it is whole.
-    pub(crate) fn scan_one(&self, fs: &Fs, position: u64, mut found: impl FnMut(Located)) -> io::Result<()> {
-        scan(&self.open_file(fs)?, position, self.size_bytes, HEADER_BYTES, |located| {
-            found(located);
-            false
+        self.first(fs, position, |located| {
+            located.header.max_timestamp >= timestamp && located.header.last_offset().0 >= from
         })
     }
 
-    /// Opens the indexes of a segment that was retired and is to be written again.
-    pub(crate) fn reopen_indexes(&mut self, fs: &Fs) -> io::Result<()> {
-        self.offset_index.write_pending(fs)?;
-        self.time_index.write_pending(fs)?;
-        self.offset_index.load(fs, self.size_bytes)?;
-        self.time_index.load(fs)?;
-        Ok(())
+    fn first(&mut self, fs: &Fs, from: u64, mut fits: impl FnMut(&Located) -> bool) -> io::Result<Option<Located>> {
+        let end = self.size_bytes;
+        let mut found = None;
+        scan::headers(self.log_file(fs)?, from, end, LOOKUP_BYTES, |located| {
+            if fits(&located) {
+                found = Some(located);
+            }
+            found.is_none()
+        })?;
+        Ok(found)
     }
 
-    /// Cuts the log at a position, whose next offset is `offset`, and the indexes with it.
-    pub(crate) fn truncate(&mut self, fs: &Fs, position: u64, offset: i64) -> io::Result<()> {
+    /// The batch that begins at a position.
+    pub(crate) fn batch_at(&mut self, fs: &Fs, position: u64) -> io::Result<Option<Located>> {
+        let end = self.size_bytes;
+        let mut found = None;
+        scan::headers(self.log_file(fs)?, position, end, HEADER_BYTES, |located| {
+            found = Some(located);
+            false
+        })?;
+        Ok(found)
+    }
+
+    pub(crate) fn read_batch(&mut self, fs: &Fs, located: &Located) -> io::Result<Bytes> {
+        scan::batch(self.log_file(fs)?, located)
+    }
+
+    /// Every batch's header from `position` on, until `visit` returns false.
+    pub(crate) fn scan(&mut self, fs: &Fs, position: u64, visit: impl FnMut(Located) -> bool) -> io::Result<()> {
+        let end = self.size_bytes;
+        scan::headers(self.log_file(fs)?, position, end, SCAN_BYTES, visit)
+    }
+
+    /// Cuts the log at a position, and the indexes with it; all that durably. Returns the next offset.
+    ///
+    /// What is cut must not come back after a loss of power, among what is written in its place.
+    pub(crate) fn truncate(&mut self, fs: &Fs, position: u64) -> io::Result<i64> {
         self.log_file(fs)?.set_len(position)?;
         self.size_bytes = position;
-        self.dirty = true;
-        self.offset_index.truncate(fs, position)?;
-        self.time_index.truncate(fs, offset)?;
-        self.txn_index.truncate(fs, offset)?;
+        let last_entry = self.offset_index.keep_sound(fs, i64::MAX, position)?;
+        let mut next = self.base_offset;
+        self.scan(fs, last_entry.map_or(0, |(_, position)| position), |located| {
+            next = located.header.next_offset().0;
+            true
+        })?;
+        self.time_index.keep_sound(fs, next)?;
+        self.txn_index.truncate(fs, next)?;
         self.bytes_since_index_entry = 0;
-        self.load_timestamps(fs)
+        self.timestamps_known = false;
+        self.load_timestamps(fs)?;
+        self.durable_bytes = None;
+        self.sync(fs)?;
+        Ok(next)
     }
 
-    /// Finds the timestamps of the segment from its time index and the log behind it.
+    /// The youngest timestamp and the last offset of its batch; None if no batch has a timestamp.
+    pub(crate) fn max_timestamp(&mut self, fs: &Fs) -> io::Result<Option<(i64, i64)>> {
+        self.load_timestamps(fs)?;
+        Ok(self.max_timestamp)
+    }
+
+    /// Finds the timestamps of the segment, from its time index and the log behind that.
     pub(crate) fn load_timestamps(&mut self, fs: &Fs) -> io::Result<()> {
-        if self.time_index.last().is_none() {
-            // An older segment after a start: its indexes were not looked at yet.
-            self.time_index.load(fs)?;
-            self.offset_index.load(fs, self.size_bytes)?;
+        if self.timestamps_known {
+            return Ok(());
         }
-        self.max_timestamp = self.time_index.last();
-        self.first_timestamp = None;
-        let from = self.offset_index.last().map_or(0, |(_, position)| position);
-        let mut max = self.max_timestamp;
-        let mut first = None;
-        if from > 0 && self.size_bytes > 0 {
-            self.scan(fs, 0, |located| {
-                first = Some(located.header.max_timestamp);
-                false
-            })?;
-        }
+        self.time_index.check(fs)?;
+        self.offset_index.check(fs, self.size_bytes)?;
+        let mut max = self.time_index.last();
+        let from = match max {
+            Some((_, offset)) => self.offset_index.lookup(fs, offset)?,
+            None => 0,
+        };
+        let first = self.batch_at(fs, 0)?.map(|l| l.header.max_timestamp);
         self.scan(fs, from, |located| {
-            first.get_or_insert(located.header.max_timestamp);
-            if max.is_none_or(|(t, _)| located.header.max_timestamp > t) {
+            if located.header.max_timestamp > max.map_or(NO_TIMESTAMP, |(t, _)| t) {
                 max = Some((located.header.max_timestamp, located.header.last_offset().0));
             }
             true
         })?;
-        (self.max_timestamp, self.first_timestamp) = (max, first);
+        (self.max_timestamp, self.first_timestamp, self.timestamps_known) = (max, first, true);
         Ok(())
     }
 
-    /// Makes the last timestamp findable, as Kafka does when it rolls or closes a segment.
+    /// What a recovery begins with: nothing is known of the batches from `position` on.
+    pub(crate) fn restart_at(&mut self, fs: &Fs, position: u64) -> io::Result<()> {
+        self.size_bytes = position;
+        self.bytes_since_index_entry = 0;
+        (self.max_timestamp, self.first_timestamp, self.timestamps_known) = (None, None, false);
+        self.load_timestamps(fs)
+    }
+
+    /// Makes the largest timestamp findable, as Kafka does when it rolls or closes a segment.
     pub(crate) fn finish_time_index(&mut self, fs: &Fs) -> io::Result<()> {
-        if let Some((timestamp, offset)) = self.max_timestamp {
+        if let Some((timestamp, offset)) = self.max_timestamp(fs)? {
             self.time_index.append(fs, timestamp, offset)?;
         }
         Ok(())
     }
 
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.durable_bytes != Some(self.size_bytes)
+    }
+
+    /// Forgets that anything is durable.
+    pub(crate) fn mark_dirty(&mut self) {
+        self.durable_bytes = None;
+    }
+
+    /// The first `bytes` of the batches are durable. The indexes of the segment that is written need not be: see recovery.
+    pub(crate) fn mark_durable(&mut self, bytes: u64) {
+        self.durable_bytes = Some(bytes);
+    }
+
     /// Makes everything durable; does nothing if nothing was written since the last time.
     pub(crate) fn sync(&mut self, fs: &Fs) -> io::Result<()> {
-        if !self.dirty {
-            return Ok(());
+        if self.is_dirty() {
+            self.log_file(fs)?.sync()?;
+            self.sync_indexes(fs)?;
+            self.durable_bytes = Some(self.size_bytes);
         }
-        self.log_file(fs)?.sync()?;
-        self.offset_index.sync(fs)?;
-        self.time_index.sync(fs)?;
-        self.txn_index.sync(fs)?;
-        self.dirty = false;
         Ok(())
     }
 
-    pub(crate) fn mark_dirty(&mut self) {
-        self.dirty = true;
+    pub(crate) fn sync_indexes(&mut self, fs: &Fs) -> io::Result<()> {
+        self.offset_index.sync(fs)?;
+        self.time_index.sync(fs)?;
+        self.txn_index.sync(fs)
     }
 
-    pub(crate) fn reset_timestamps(&mut self) {
-        (self.max_timestamp, self.first_timestamp, self.bytes_since_index_entry) = (None, None, 0);
-    }
-
-    pub(crate) fn is_dirty(&self) -> bool {
-        self.dirty
-    }
-
-    /// Closes what is not needed for a segment that will only be read.
+    /// The end of writing: the indexes are whole, and no file stays open.
     pub(crate) fn retire(&mut self, fs: &Fs) -> io::Result<()> {
         self.finish_time_index(fs)?;
         self.offset_index.write_pending(fs)?;
         self.time_index.write_pending(fs)?;
-        self.offset_index.close();
-        self.time_index.close();
-        self.log = None;
+        self.release();
         Ok(())
+    }
+
+    /// Lets open files go; they are opened again when they are needed.
+    pub(crate) fn release(&mut self) {
+        self.log = None;
+        self.offset_index.release();
+        self.time_index.release();
     }
 
     /// Removes the segment's files.
     pub(crate) fn delete(self, fs: &Fs) -> io::Result<()> {
-        for path in [&self.path, self.offset_index.path(), self.time_index.path(), self.txn_index.path()] {
-            if fs.exists(path) {
-                fs.remove_file(path)?;
+        let indexes = [self.offset_index.path(), self.time_index.path(), self.txn_index.path()];
+        // The log goes last: a crash in between leaves a segment without indexes, not indexes without a segment.
+        for path in indexes.into_iter().chain([self.path()]) {
+            if fs.exists(&path) {
+                fs.remove_file(&path)?;
             }
         }
         Ok(())
     }
 
-    /// `log.index.size.max.bytes`: a segment whose index is full is rolled.
-    pub(crate) fn index_is_full(&self, index_bytes_max: u64) -> bool {
-        self.offset_index.bytes() + crate::offset_index::ENTRY_BYTES > index_bytes_max
+    /// `segment.index.bytes`: a segment with a full index is rolled.
+    pub(crate) fn index_is_full(&mut self, fs: &Fs, bytes_max: u64) -> io::Result<bool> {
+        Ok(self.offset_index.is_full(fs, bytes_max)? || self.time_index.is_full(fs, bytes_max)?)
     }
-}
-
-/// Reads headers from `position` to `end`. Stops quietly at what is no whole batch: recovery decides about that.
-fn scan(
-    file: &File,
-    mut position: u64,
-    end: u64,
-    read_bytes: usize,
-    mut visit: impl FnMut(Located) -> bool,
-) -> io::Result<()> {
-    let mut buffer = vec![0; read_bytes];
-    let (mut start, mut filled) = (position, 0usize);
-    while position + HEADER_BYTES as u64 <= end {
-        let at = (position - start) as usize;
-        if at + HEADER_BYTES > filled {
-            start = position;
-            let most = read_bytes.min((end - position) as usize);
-            file.read_exact_at(&mut buffer[..most], position)?;
-            filled = most;
-            continue;
-        }
-        let Ok(header) = BatchHeader::read(&buffer[at..filled]) else { return Ok(()) };
-        let next = position + header.size_bytes() as u64;
-        if next > end || !visit(Located { header, position }) {
-            return Ok(());
-        }
-        position = next;
-    }
-    Ok(())
 }

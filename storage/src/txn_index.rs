@@ -1,13 +1,18 @@
-//! Aborted transactions: one `.txnindex` file beside each segment in which a transaction was aborted.
+//! Aborted transactions: one `.txnindex` file beside each segment that holds an abort marker.
 //!
 //!     [version i16 = 0][producer id i64][first offset i64][last offset i64][last stable offset i64] ...   34 bytes an entry
 //!
 //! A consumer at read_committed is told the aborted transactions that overlap what it fetches.
+//!
+//! Invariant: entries ascend by last offset, which lies in the segment; the first offset may lie in an earlier one.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use host::{Fs, OpenMode};
+
+use crate::segment::file_name;
 
 const ENTRY_BYTES: usize = 34;
 
@@ -46,55 +51,61 @@ impl AbortedTransaction {
 /// See the module. Aborts are rare: the file is read when it is asked, and does not exist before the first of them.
 #[derive(Debug)]
 pub(crate) struct TxnIndex {
-    path: PathBuf,
-    /// Known to have no entries; saves a look at the disk for nearly every segment.
-    is_empty: bool,
+    dir: Arc<Path>,
+    base_offset: i64,
+    /// Saves a look at the disk for nearly every segment.
+    exists: bool,
+    dirty: bool,
 }
 
 impl TxnIndex {
-    pub(crate) fn new(path: PathBuf, is_empty: bool) -> TxnIndex {
-        TxnIndex { path, is_empty }
+    pub(crate) fn new(dir: &Arc<Path>, base_offset: i64, exists: bool) -> TxnIndex {
+        TxnIndex { dir: Arc::clone(dir), base_offset, exists, dirty: false }
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.dir.join(file_name(self.base_offset, "txnindex"))
     }
 
     pub(crate) fn entries(&self, fs: &Fs) -> io::Result<Vec<AbortedTransaction>> {
-        if self.is_empty || !fs.exists(&self.path) {
+        if !self.exists {
             return Ok(Vec::new());
         }
-        let bytes = fs.read_to_end(&self.path)?;
+        let bytes = fs.read_to_end(&self.path())?;
         Ok(bytes.chunks_exact(ENTRY_BYTES).map(AbortedTransaction::from_bytes).collect())
     }
 
     pub(crate) fn append(&mut self, fs: &Fs, aborted: AbortedTransaction) -> io::Result<()> {
-        let file = fs.open(&self.path, OpenMode::Create)?;
+        let file = fs.open(&self.path(), OpenMode::Create)?;
         let end = file.len()? / ENTRY_BYTES as u64 * ENTRY_BYTES as u64;
         file.write_all_at(&aborted.to_bytes(), end)?;
-        self.is_empty = false;
+        (self.exists, self.dirty) = (true, true);
         Ok(())
     }
 
-    /// Drops transactions whose marker is at or beyond an offset.
+    /// Drops transactions whose marker is at or beyond an offset, and what is no entry: a crash may leave zeros.
     pub(crate) fn truncate(&mut self, fs: &Fs, offset: i64) -> io::Result<()> {
-        let entries = self.entries(fs)?;
-        if entries.is_empty() {
+        if !self.exists {
             return Ok(());
         }
-        let keep = entries.iter().take_while(|e| e.last_offset < offset).count();
-        fs.open(&self.path, OpenMode::ReadWrite)?.set_len((keep * ENTRY_BYTES) as u64)
-    }
-
-    pub(crate) fn clear(&mut self, fs: &Fs) -> io::Result<()> {
-        if fs.exists(&self.path) {
-            fs.open(&self.path, OpenMode::ReadWrite)?.set_len(0)?;
+        let (mut keep, mut last) = (0, i64::MIN);
+        for e in self.entries(fs)? {
+            let is_in_place = e.last_offset < offset && e.last_offset > last && e.last_offset >= self.base_offset;
+            if !is_in_place || e.first_offset > e.last_offset || e.last_stable_offset < 0 {
+                break;
+            }
+            (keep, last) = (keep + 1, e.last_offset);
         }
-        self.is_empty = true;
+        fs.open(&self.path(), OpenMode::ReadWrite)?.set_len((keep * ENTRY_BYTES) as u64)?;
+        self.dirty = true;
         Ok(())
     }
 
-    pub(crate) fn sync(&self, fs: &Fs) -> io::Result<()> {
-        if self.is_empty { Ok(()) } else { fs.open(&self.path, OpenMode::ReadWrite)?.sync() }
-    }
-
-    pub(crate) fn path(&self) -> &PathBuf {
-        &self.path
+    pub(crate) fn sync(&mut self, fs: &Fs) -> io::Result<()> {
+        if self.dirty {
+            fs.open(&self.path(), OpenMode::ReadWrite)?.sync()?;
+            self.dirty = false;
+        }
+        Ok(())
     }
 }

@@ -1,14 +1,23 @@
 //! The three appends: as leader, as follower, as mirror.
+//!
+//!     leader      one batch, validated; gets its offsets and the leader's epoch; header and records go out in one write
+//!     follower,   any number of batches, whose offsets and epochs are kept; those that go into one segment are one write
+//!     mirror
+//!
+//! Invariant: what is refused changes nothing; what fails on the disk ends the log.
 
 use std::io;
 
 use bytes::Bytes;
 use host::Fs;
-use protocol::batch::{self, AppendRules, Batch, BatchError, BatchHeader, ControlRecord, TimestampType, batches};
+use protocol::batch::{
+    self, AppendRules, Batch, BatchError, BatchHeader, ControlRecord, HEADER_BYTES, NO_TIMESTAMP, TimestampType, batches,
+};
 use protocol::ids::{LeaderEpoch, Offset};
 
 use super::{Log, LogConfig, TAIL_BATCHES};
 use crate::producer_state::{Marker, ProducerError, Verdict};
+use crate::segment::SEGMENT_BYTES_MAX;
 
 /// Why nothing was appended. After `Io` the log is offline.
 #[derive(Debug, thiserror::Error)]
@@ -39,12 +48,25 @@ pub struct Appended {
     pub log_start_offset: Offset,
     /// They were there already: nothing was written.
     pub duplicate: bool,
-    /// `flush.messages` or `flush.ms` asks for a sync now.
+    /// `flush.messages` or `flush.ms` asks for a flush now.
     pub flush_due: bool,
+    /// A segment was finished: flush when there is time, so that little is read after a crash.
+    pub rolled: bool,
+}
+
+/// A batch that is given as it is: its header, where it lies in the records, and the marker in it, if it is one.
+struct Given {
+    header: BatchHeader,
+    from: usize,
+    to: usize,
+    marker: Option<Marker>,
 }
 
 impl Log {
     /// Appends one batch of a producer: it is checked, given its offsets and the leader's epoch, and written with one write.
+    ///
+    /// # Errors
+    /// See [`AppendError`].
     pub fn append_as_leader(
         &mut self,
         fs: &Fs,
@@ -54,10 +76,45 @@ impl Log {
         config: &LogConfig,
     ) -> Result<Appended, AppendError> {
         let batch = batch::validate_for_append(records, rules)?;
-        self.append_batch_as_leader(fs, batch, epoch, rules, config)
+        self.append_validated(fs, batch, epoch, rules, config)
     }
 
-    /// Appends a batch that this node made itself: a coordinator's records, a transaction marker.
+    /// Appends a producer's batch that has passed `protocol::batch::validate_for_append` with the same rules.
+    ///
+    /// # Errors
+    /// See [`AppendError`]; never `Refused`.
+    pub fn append_validated(
+        &mut self,
+        fs: &Fs,
+        mut batch: Batch,
+        epoch: LeaderEpoch,
+        rules: &AppendRules,
+        config: &LogConfig,
+    ) -> Result<Appended, AppendError> {
+        let is_append_time = rules.timestamp_type == TimestampType::LogAppendTime;
+        if let Verdict::Duplicate { first_offset, last_offset, timestamp } = self.producers.decide(&batch.header)? {
+            return Ok(Appended {
+                first_offset: Offset(first_offset),
+                last_offset: Offset(last_offset),
+                log_append_time_ms: if is_append_time { timestamp } else { NO_TIMESTAMP },
+                log_start_offset: Offset(self.log_start_offset),
+                duplicate: true,
+                flush_due: false,
+                rolled: false,
+            });
+        }
+        if is_append_time {
+            batch.header.set_timestamps(TimestampType::LogAppendTime, rules.now_ms, &batch.payload);
+        }
+        let written = self.write_as_leader(fs, batch, None, epoch, rules.now_ms, config)?;
+        let log_append_time_ms = if is_append_time { rules.now_ms } else { NO_TIMESTAMP };
+        Ok(Appended { log_append_time_ms, ..written })
+    }
+
+    /// Appends a batch that this node made itself: a coordinator's records, or a marker of transactions of version 0 and 1.
+    ///
+    /// # Errors
+    /// See [`AppendError`]; never `Refused`.
     pub fn append_own(
         &mut self,
         fs: &Fs,
@@ -66,115 +123,35 @@ impl Log {
         now_ms: i64,
         config: &LogConfig,
     ) -> Result<Appended, AppendError> {
-        let rules = AppendRules { now_ms, ..AppendRules::default() };
-        self.append_batch_as_leader(fs, batch, epoch, &rules, config)
+        self.append_marker(fs, batch, 0, epoch, now_ms, config)
     }
 
-    fn append_batch_as_leader(
+    /// As `append_own`; `transaction_version` is the one that the coordinator used for a marker (KIP-890).
+    ///
+    /// # Errors
+    /// See [`AppendError`]; never `Refused`.
+    pub fn append_marker(
         &mut self,
         fs: &Fs,
-        mut batch: Batch,
+        batch: Batch,
+        transaction_version: i16,
         epoch: LeaderEpoch,
-        rules: &AppendRules,
+        now_ms: i64,
         config: &LogConfig,
     ) -> Result<Appended, AppendError> {
         let marker = marker_of(&batch)?;
-        match marker {
-            Some(marker) => self.producers.decide_marker(&batch.header, marker)?,
-            None => {
-                if let Verdict::Duplicate { first_offset, last_offset, timestamp } = self.producers.decide(&batch.header)? {
-                    return Ok(Appended {
-                        first_offset: Offset(first_offset),
-                        last_offset: Offset(last_offset),
-                        log_append_time_ms: if is_append_time(rules) { timestamp } else { -1 },
-                        log_start_offset: Offset(self.log_start_offset),
-                        duplicate: true,
-                        flush_due: false,
-                    });
-                }
-            }
+        if let Some(marker) = marker {
+            self.producers.decide_marker(&batch.header, marker, transaction_version)?;
         }
-        batch.header.base_offset = Offset(self.log_end_offset);
-        batch.header.leader_epoch = epoch;
-        if is_append_time(rules) {
-            batch.header.set_timestamps(TimestampType::LogAppendTime, rules.now_ms, &batch.payload);
-        }
-        let log_append_time_ms = if is_append_time(rules) { rules.now_ms } else { -1 };
-        let written = self.write(fs, &batch, marker, rules.now_ms, config)?;
-        Ok(Appended { log_append_time_ms, ..written })
+        self.write_as_leader(fs, batch, marker, epoch, now_ms, config)
     }
 
-    /// Appends batches of the leader as they are: offsets and epochs are kept, gaps are allowed.
-    ///
-    /// Returns None if there was no whole batch in `records`.
-    pub fn append_as_follower(
+    fn write_as_leader(
         &mut self,
         fs: &Fs,
-        records: Bytes,
-        now_ms: i64,
-        config: &LogConfig,
-    ) -> Result<Option<Appended>, AppendError> {
-        self.append_given(fs, records, now_ms, config)
-    }
-
-    /// Appends batches of another cluster's log as they are. The same as a follower's append; who may call it differs.
-    pub fn append_as_mirror(
-        &mut self,
-        fs: &Fs,
-        records: Bytes,
-        now_ms: i64,
-        config: &LogConfig,
-    ) -> Result<Option<Appended>, AppendError> {
-        self.append_given(fs, records, now_ms, config)
-    }
-
-    fn append_given(
-        &mut self,
-        fs: &Fs,
-        records: Bytes,
-        now_ms: i64,
-        config: &LogConfig,
-    ) -> Result<Option<Appended>, AppendError> {
-        let mut all: Option<Appended> = None;
-        for batch in batches(records) {
-            let batch = batch?;
-            batch.check_crc()?;
-            let (expected, found) = (self.log_end_offset, batch.header.base_offset.0);
-            if found < expected {
-                return Err(AppendError::OffsetsOutOfOrder { expected, found });
-            }
-            if self.segments.len() == 1 && self.active().size_bytes == 0 && self.log_end_offset == self.log_start_offset {
-                // The first batch of an empty log may begin later: the log begins with it no earlier than it says.
-                self.rebase_empty(fs, found)?;
-            }
-            let marker = marker_of(&batch)?;
-            let written = self.write(fs, &batch, marker, now_ms, config)?;
-            all = Some(match all {
-                None => written,
-                Some(first) => Appended { last_offset: written.last_offset, flush_due: first.flush_due || written.flush_due, ..first },
-            });
-        }
-        Ok(all)
-    }
-
-    /// An empty log's segment takes the name of the first batch that comes, if that leaves no gap in its index's range.
-    fn rebase_empty(&mut self, fs: &Fs, first: i64) -> io::Result<()> {
-        let base = self.active().base_offset;
-        if first - base <= i64::from(i32::MAX) {
-            return Ok(());
-        }
-        self.guarded(|log| {
-            log.log_end_offset = first;
-            log.roll_at_end(fs)?;
-            log.delete_segments_below(fs, first)
-        })
-    }
-
-    fn write(
-        &mut self,
-        fs: &Fs,
-        batch: &Batch,
+        mut batch: Batch,
         marker: Option<Marker>,
+        epoch: LeaderEpoch,
         now_ms: i64,
         config: &LogConfig,
     ) -> Result<Appended, AppendError> {
@@ -182,48 +159,152 @@ impl Log {
         if size > config.segment_bytes {
             return Err(AppendError::LargerThanSegment { size, max: config.segment_bytes });
         }
+        batch.header.base_offset = Offset(self.log_end_offset);
+        batch.header.leader_epoch = epoch;
         let header = batch.header;
-        let first = header.base_offset.0;
-        if first.checked_add(i64::from(header.last_offset_delta) + 1).is_none() {
-            return Err(AppendError::OffsetsExhausted);
-        }
-        self.guarded(|log| {
-            if log.roll_is_due(&header, size, now_ms, config) {
+        check_offsets(&header)?;
+        let rolled = self.guarded(|log| {
+            let rolled = log.roll_is_due(fs, &header, 0, size, now_ms, config)?;
+            if rolled {
                 log.roll_at_end(fs)?;
             }
-            log.leader_epochs.assign(fs, header.leader_epoch.0, first)?;
-            let position = log.active().size_bytes;
-            log.active().append(fs, &header, &batch.payload, config.index_interval_bytes)?;
-            log.tail.push_back((header.last_offset().0, position));
-            if log.tail.len() > TAIL_BATCHES {
-                log.tail.pop_front();
-            }
-            log.log_end_offset = header.last_offset().0 + 1;
-            log.apply_to_producers(fs, &header, marker)
+            log.active().write(fs, &[&header.to_bytes(), &batch.payload])?;
+            log.note(fs, &header, marker, config)?;
+            Ok(rolled)
         })?;
-        Ok(Appended {
-            first_offset: Offset(first),
-            last_offset: header.last_offset(),
-            log_append_time_ms: -1,
+        Ok(self.appended(header.base_offset, rolled, now_ms, config))
+    }
+
+    /// Appends batches of the leader as they are: offsets and epochs are kept, gaps are allowed.
+    ///
+    /// Returns None if there was no whole batch in `records`; one that is cut off at their end is ignored.
+    ///
+    /// # Errors
+    /// See [`AppendError`]; never `Refused`, `Producer` or `LargerThanSegment`.
+    pub fn append_as_follower(
+        &mut self,
+        fs: &Fs,
+        records: Bytes,
+        now_ms: i64,
+        config: &LogConfig,
+    ) -> Result<Option<Appended>, AppendError> {
+        self.append_given(fs, &records, now_ms, config)
+    }
+
+    /// Appends batches of another cluster's log as they are. The same as a follower's append; who may call it differs.
+    ///
+    /// # Errors
+    /// As `append_as_follower`.
+    pub fn append_as_mirror(
+        &mut self,
+        fs: &Fs,
+        records: Bytes,
+        now_ms: i64,
+        config: &LogConfig,
+    ) -> Result<Option<Appended>, AppendError> {
+        self.append_given(fs, &records, now_ms, config)
+    }
+
+    fn append_given(
+        &mut self,
+        fs: &Fs,
+        records: &Bytes,
+        now_ms: i64,
+        config: &LogConfig,
+    ) -> Result<Option<Appended>, AppendError> {
+        let given = check_given(records, self.log_end_offset)?;
+        let Some(first) = given.first() else { return Ok(None) };
+        let first_offset = first.header.base_offset;
+        let rolled = self.guarded(|log| {
+            log.rebase_empty(fs, &first.header)?;
+            let (mut rolled, mut run) = (false, 0);
+            for at in 0..given.len() {
+                let pending = (given[at].from - given[run].from) as u64;
+                let size = (given[at].to - given[at].from) as u64;
+                if log.roll_is_due(fs, &given[at].header, pending, size, now_ms, config)? {
+                    log.write_run(fs, records, &given[run..at], config)?;
+                    log.roll_at_end(fs)?;
+                    (rolled, run) = (true, at);
+                }
+            }
+            log.write_run(fs, records, &given[run..], config)?;
+            Ok(rolled)
+        })?;
+        Ok(Some(self.appended(first_offset, rolled, now_ms, config)))
+    }
+
+    /// Batches that stand beside each other and go into the same segment: one write.
+    fn write_run(&mut self, fs: &Fs, records: &Bytes, run: &[Given], config: &LogConfig) -> io::Result<()> {
+        let (Some(first), Some(last)) = (run.first(), run.last()) else { return Ok(()) };
+        self.active().write(fs, &[&records[first.from..last.to]])?;
+        for given in run {
+            self.note(fs, &given.header, given.marker, config)?;
+        }
+        Ok(())
+    }
+
+    /// An empty log whose first batch is too far away for its segment's index begins anew at that batch.
+    fn rebase_empty(&mut self, fs: &Fs, first: &BatchHeader) -> io::Result<()> {
+        let is_empty = self.segments.len() == 1 && self.segments[0].size_bytes == 0;
+        let base = self.segments[0].base_offset;
+        if !is_empty || first.last_offset().0 - base <= i64::from(i32::MAX) {
+            return Ok(());
+        }
+        self.log_end_offset = first.base_offset.0;
+        self.roll_at_end(fs)?;
+        self.delete_segments_below(fs, first.base_offset.0)
+    }
+
+    /// Takes a batch that was written into everything that is known of the log.
+    fn note(&mut self, fs: &Fs, header: &BatchHeader, marker: Option<Marker>, config: &LogConfig) -> io::Result<()> {
+        let position = self.active().size_bytes;
+        self.leader_epochs.assign(header.leader_epoch.0, header.base_offset.0);
+        self.active().note(fs, header, config.index_interval_bytes)?;
+        if self.tail.len() == TAIL_BATCHES {
+            self.tail.pop_front();
+        }
+        self.tail.push_back((header.last_offset().0, position));
+        self.log_end_offset = header.next_offset().0;
+        self.bytes_since_snapshot += header.size_bytes() as u64;
+        self.apply_to_producers(fs, header, marker)
+    }
+
+    fn appended(&mut self, first_offset: Offset, rolled: bool, now_ms: i64, config: &LogConfig) -> Appended {
+        Appended {
+            first_offset,
+            last_offset: Offset(self.log_end_offset - 1),
+            log_append_time_ms: NO_TIMESTAMP,
             log_start_offset: Offset(self.log_start_offset),
             duplicate: false,
             flush_due: self.flush_is_due(now_ms, config),
-        })
+            rolled,
+        }
     }
 
-    fn roll_is_due(&mut self, header: &BatchHeader, size: u64, now_ms: i64, config: &LogConfig) -> bool {
+    /// Whether a batch must go into a new segment. `pending` bytes are about to be written before it.
+    fn roll_is_due(
+        &mut self,
+        fs: &Fs,
+        header: &BatchHeader,
+        pending: u64,
+        size: u64,
+        now_ms: i64,
+        config: &LogConfig,
+    ) -> io::Result<bool> {
         let active = self.active();
-        if active.size_bytes == 0 {
-            // An empty segment is rolled only if the batch's offsets do not fit its index.
-            return header.last_offset().0 - active.base_offset > i64::from(i32::MAX);
+        if header.last_offset().0 - active.base_offset > i64::from(i32::MAX) {
+            return Ok(true);
         }
-        // Kafka counts the age in the records' own time where they have one.
+        let filled = active.size_bytes + pending;
+        if filled == 0 {
+            return Ok(false);
+        }
+        // Kafka counts the age of a segment in its records' own time.
         let clock = if header.max_timestamp >= 0 { header.max_timestamp } else { now_ms };
         let age = active.first_timestamp.filter(|t| *t >= 0).map_or(0, |first| clock.saturating_sub(first));
-        active.size_bytes + size > config.segment_bytes
+        Ok(filled + size > config.segment_bytes.min(SEGMENT_BYTES_MAX)
             || age > config.segment_ms
-            || active.index_is_full(config.segment_index_bytes)
-            || header.last_offset().0 - active.base_offset > i64::from(i32::MAX)
+            || active.index_is_full(fs, config.segment_index_bytes)?)
     }
 
     fn flush_is_due(&mut self, now_ms: i64, config: &LogConfig) -> bool {
@@ -237,8 +318,33 @@ impl Log {
     }
 }
 
-fn is_append_time(rules: &AppendRules) -> bool {
-    rules.timestamp_type == TimestampType::LogAppendTime
+/// The whole batches in `records`, each of them sound, in order, and not below `end`.
+fn check_given(records: &Bytes, end: i64) -> Result<Vec<Given>, AppendError> {
+    let (mut given, mut expected, mut from) = (Vec::new(), end, 0);
+    for batch in batches(records.clone()) {
+        let batch = batch?;
+        batch.check_crc()?;
+        check_offsets(&batch.header)?;
+        let found = batch.header.base_offset.0;
+        if found < expected {
+            return Err(AppendError::OffsetsOutOfOrder { expected, found });
+        }
+        expected = batch.header.next_offset().0;
+        let to = from + batch.size_bytes();
+        given.push(Given { header: batch.header, from, to, marker: marker_of(&batch)? });
+        from = to;
+    }
+    debug_assert!(given.iter().all(|g| g.to - g.from >= HEADER_BYTES));
+    Ok(given)
+}
+
+/// Offsets must not run out within a batch, and its last must not be below its first.
+fn check_offsets(header: &BatchHeader) -> Result<(), AppendError> {
+    let delta = i64::from(header.last_offset_delta);
+    if delta < 0 || header.base_offset.0.checked_add(delta + 1).is_none() {
+        return Err(AppendError::OffsetsExhausted);
+    }
+    Ok(())
 }
 
 /// The end-of-transaction marker in a control batch; None for other batches.
@@ -248,9 +354,11 @@ pub(super) fn marker_of(batch: &Batch) -> Result<Option<Marker>, BatchError> {
     }
     let mut records = batch.records(protocol::bounds::DECOMPRESSED_BATCH_BYTES_MAX)?;
     let Some(record) = records.next() else { return Ok(None) };
-    Ok(match ControlRecord::read(&record?) {
-        Ok(Some(ControlRecord::Commit(m))) => Some(Marker { commit: true, coordinator_epoch: m.coordinator_epoch }),
-        Ok(Some(ControlRecord::Abort(m))) => Some(Marker { commit: false, coordinator_epoch: m.coordinator_epoch }),
+    let record = record?;
+    let marker = |commit, coordinator_epoch| Marker { commit, coordinator_epoch, timestamp: record.timestamp };
+    Ok(match ControlRecord::read(&record) {
+        Ok(Some(ControlRecord::Commit(m))) => Some(marker(true, m.coordinator_epoch)),
+        Ok(Some(ControlRecord::Abort(m))) => Some(marker(false, m.coordinator_epoch)),
         _ => None,
     })
 }

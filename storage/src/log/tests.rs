@@ -2,7 +2,8 @@
 
 mod crashes;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -38,7 +39,7 @@ fn open(fs: &Fs, clean: bool, config: &LogConfig) -> Log {
 /// Runs a test body inside a disk job of a simulated machine.
 fn on_disk(body: impl FnOnce(&Fs) + Send + 'static) {
     let world = World::new(1);
-    let disk = world.node("a").host().disk(std::path::Path::new("/d"));
+    let disk = world.node("a").host().disk(Path::new("/d"));
     world.block_on(Duration::from_secs(3600), async move { disk.run(body).await }).expect("it ends").expect("it runs");
 }
 
@@ -222,7 +223,7 @@ fn producers_and_transactions_survive_openings_of_both_kinds() {
         }
         log.set_high_watermark(Offset(40));
         assert_eq!(log.last_stable_offset().0, 0, "the transaction is open");
-        let abort = end_transaction_batch(ProducerId(9), 0, false, 3, 1).expect("a marker");
+        let abort = end_transaction_batch(false, ProducerId(9), 0, 3, 1);
         log.append_own(fs, abort, LeaderEpoch(0), 1, &config).expect("appended");
         append(&mut log, fs, &idempotent(40, true), &config);
         let aborted = log.aborted_transactions(fs, Offset(0), Offset(42)).expect("read");
@@ -248,66 +249,24 @@ fn producers_and_transactions_survive_openings_of_both_kinds() {
 fn a_failed_write_puts_the_log_offline_for_good() {
     let world = World::new(9);
     let node = world.node("a");
-    let disk = node.host().disk(std::path::Path::new("/d"));
-    let made = disk.clone();
-    let log = world.block_on(Duration::from_secs(60), async move {
-        made.run(|fs| {
-            let mut log = open(fs, false, &LogConfig::default());
-            append(&mut log, fs, &batch(0, 1, 0), &LogConfig::default());
-            log
-        })
-        .await
-    });
-    let mut log = log.expect("it ends").expect("it runs");
-    let mut attempt = |capacity_bytes: u64| {
+    let disk = node.host().disk(Path::new("/d"));
+    let log = Arc::new(Mutex::new(None));
+    let append_with = |capacity_bytes: u64| {
         node.set_disk_faults(host::sim::DiskFaults { capacity_bytes, ..host::sim::DiskFaults::default() });
-        let disk = disk.clone();
-        let (returned, result) = world
-            .block_on(Duration::from_secs(60), {
-                let mut log = std::mem::replace(&mut log, blank());
-                async move {
-                    disk.run(move |fs| {
-                        let config = LogConfig::default();
-                        let r = log.append_as_leader(fs, &batch(1, 1, 0), LeaderEpoch(0), &AppendRules::default(), &config);
-                        (log, r.map(drop))
-                    })
-                    .await
-                }
-            })
-            .expect("it ends")
-            .expect("it runs");
-        log = returned;
-        result
+        let (disk, log) = (disk.clone(), Arc::clone(&log));
+        let job = async move {
+            let append = move |fs: &Fs| {
+                let (mut log, config) = (log.lock().expect("unpoisoned"), LogConfig::default());
+                let log = log.get_or_insert_with(|| open(fs, false, &config));
+                let rules = AppendRules::default();
+                let result = log.append_as_leader(fs, &batch(1, 1, 0), LeaderEpoch(0), &rules, &config).map(drop);
+                (result, log.failure().is_some(), log.flush(fs).is_err())
+            };
+            disk.run(append).await
+        };
+        world.block_on(Duration::from_secs(60), job).expect("it ends").expect("it runs")
     };
-    assert!(matches!(attempt(0), Err(AppendError::Io(_))));
-    assert!(matches!(attempt(u64::MAX), Err(AppendError::Io(_))), "it is not tried again");
-    assert!(log.failure().is_some());
-}
-
-/// Stands in for a log that is elsewhere.
-fn blank() -> Log {
-    Log {
-        dir: PathBuf::new(),
-        topic_id: None,
-        segments: BTreeMap::new(),
-        log_start_offset: 0,
-        local_log_start_offset: 0,
-        log_end_offset: 0,
-        recovery_point: 0,
-        high_watermark: 0,
-        leader_epochs: blank_epochs(),
-        producers: ProducerState::default(),
-        tail: std::collections::VecDeque::new(),
-        failed: Some("blank".to_owned()),
-        last_flush_ms: 0,
-    }
-}
-
-fn blank_epochs() -> LeaderEpochs {
-    let world = World::new(0);
-    let disk = world.node("blank").host().disk(std::path::Path::new("/d"));
-    let loaded = world.block_on(Duration::from_secs(60), async move {
-        disk.run(|fs| LeaderEpochs::load(fs, std::path::Path::new("/none")).expect("no file")).await
-    });
-    loaded.expect("it ends").expect("it runs")
+    assert!(matches!(append_with(u64::MAX), (Ok(()), false, false)));
+    assert!(matches!(append_with(0), (Err(AppendError::Io(_)), true, true)));
+    assert!(matches!(append_with(u64::MAX), (Err(AppendError::Io(_)), true, true)), "it is not tried again");
 }

@@ -25,10 +25,12 @@ impl Log {
     }
 
     /// The aborted transactions that overlap `from..to`, for a fetch at read_committed.
+    ///
+    /// # Errors
+    /// When an index cannot be read.
     pub fn aborted_transactions(&self, fs: &Fs, from: Offset, to: Offset) -> io::Result<Vec<AbortedTransaction>> {
         let mut found = Vec::new();
-        let first = self.segments.range(..=from.0).next_back().map_or(from.0, |(base, _)| *base);
-        for segment in self.segments.range(first..).map(|(_, s)| s) {
+        for segment in &self.segments[self.segment_of(from.0)..] {
             for aborted in segment.txn_index.entries(fs)? {
                 if aborted.last_offset >= from.0 && aborted.first_offset < to.0 {
                     found.push(aborted);

@@ -1,4 +1,7 @@
 //! Cutting a log: a follower that diverged, a replica that starts anew.
+//!
+//! A cut is durable when it returns. What was cut would otherwise come back after a loss of power, among what was written in
+//! its place.
 
 use std::io;
 
@@ -6,14 +9,20 @@ use host::Fs;
 use protocol::ids::Offset;
 
 use super::Log;
-use super::open::rebuild_producers;
 use crate::producer_snapshot;
+use crate::producer_state::ProducerState;
+use crate::segment::Segment;
 
 impl Log {
     /// Removes everything at and beyond `end`. Does nothing if the log ends before it.
     ///
     ///     before   [0 ... 1199] [1200 ... 2376] [2377 ... 2910]
     ///     to 1500  [0 ... 1199] [1200 . 1499]
+    ///
+    /// A batch that holds `end` goes as a whole: the log end may be below `end` afterwards.
+    ///
+    /// # Errors
+    /// When writing or syncing fails; the log has failed then.
     pub fn truncate_to(&mut self, fs: &Fs, end: Offset) -> io::Result<()> {
         if end.0 >= self.log_end_offset {
             return Ok(());
@@ -22,57 +31,50 @@ impl Log {
             return self.truncate_fully_and_start_at(fs, end);
         }
         self.guarded(|log| {
-            while let Some((base, _)) = log.segments.last_key_value()
-                && *base >= end.0
-                && log.segments.len() > 1
-            {
-                let (_, segment) = log.segments.pop_last().expect("just seen");
-                segment.delete(fs)?;
+            while log.segments.len() > 1 && log.active().base_offset >= end.0 {
+                log.segments.pop().expect("there are two").delete(fs)?;
             }
-            let dir = log.dir.clone();
             let active = log.active();
-            active.reopen_indexes(fs)?;
-            // A batch that holds the offset goes as a whole: its records cannot be told apart here.
-            let cut = active.locate(fs, end.0)?;
-            let (position, log_end) = match cut {
-                Some(located) => (located.position, located.header.base_offset.0.min(end.0)),
-                None => (active.size_bytes, end.0),
-            };
-            active.truncate(fs, position, log_end)?;
-            log.log_end_offset = if position == 0 { log.active().base_offset.max(log_end) } else { log_end };
+            let position = active.locate(fs, end.0)?.map_or(active.size_bytes, |cut| cut.position);
+            log.log_end_offset = active.truncate(fs, position)?;
             log.after_truncation(fs)?;
-            for offset in producer_snapshot::list(&fs.list(&dir)?) {
-                if offset > log.log_end_offset {
-                    fs.remove_file(&producer_snapshot::path(&dir, offset))?;
-                }
-            }
-            rebuild_producers(log, fs)
+            log.rebuild_producers(fs)
         })
     }
 
     /// Removes everything; the log goes on at `start`.
+    ///
+    /// # Errors
+    /// When writing or syncing fails; the log has failed then.
     pub fn truncate_fully_and_start_at(&mut self, fs: &Fs, start: Offset) -> io::Result<()> {
-        self.guarded(|log| {
-            while let Some((_, segment)) = log.segments.pop_first() {
-                segment.delete(fs)?;
-            }
-            for offset in producer_snapshot::list(&fs.list(&log.dir)?) {
-                fs.remove_file(&producer_snapshot::path(&log.dir, offset))?;
-            }
-            let mut segment = crate::segment::Segment::new(&log.dir, start.0, false);
-            segment.log_file(fs)?;
-            log.segments.insert(start.0, segment);
-            log.leader_epochs.clear(fs)?;
-            log.producers = crate::producer_state::ProducerState::default();
-            (log.log_start_offset, log.local_log_start_offset, log.log_end_offset) = (start.0, start.0, start.0);
-            log.after_truncation(fs)
-        })
+        self.guarded(|log| log.restart(fs, start.0))
+    }
+
+    pub(super) fn restart(&mut self, fs: &Fs, start: i64) -> io::Result<()> {
+        while let Some(segment) = self.segments.pop() {
+            segment.delete(fs)?;
+        }
+        self.segments.push(Segment::create(fs, &self.dir, start)?);
+        self.leader_epochs.clear();
+        self.producers = ProducerState::default();
+        (self.log_start_offset, self.local_log_start_offset, self.log_end_offset) = (start, start, start);
+        self.high_watermark = start;
+        self.recovery_point = start;
+        self.after_truncation(fs)
     }
 
     fn after_truncation(&mut self, fs: &Fs) -> io::Result<()> {
         self.tail.clear();
         self.recovery_point = self.recovery_point.min(self.log_end_offset);
         self.high_watermark = self.high_watermark.min(self.log_end_offset);
-        self.leader_epochs.truncate_from_end(fs, self.log_end_offset)
+        self.leader_epochs.truncate_from_end(self.log_end_offset);
+        self.leader_epochs.write(fs)?;
+        for offset in producer_snapshot::list(&fs.list(&self.dir)?) {
+            // The one at the beginning of a log that begins anew is of what was there before.
+            if offset > self.log_end_offset || self.log_end_offset == self.log_start_offset {
+                fs.remove_file(&producer_snapshot::path(&self.dir, offset))?;
+            }
+        }
+        fs.sync_dir(&self.dir)
     }
 }

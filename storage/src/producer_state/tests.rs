@@ -76,9 +76,9 @@ fn the_first_unstable_offset_follows_open_and_unreplicated_transactions() {
     state.apply(&transactional(batch(0, 0, 2, 10)));
     assert_eq!(state.first_unstable_offset(), Some(10));
     assert!(state.decide(&batch(0, 2, 1, 12)).is_err(), "a plain write inside of a transaction");
-    let marker = Marker { commit: false, coordinator_epoch: 5 };
+    let marker = Marker { commit: false, coordinator_epoch: 5, timestamp: 1 };
     let end = batch(0, NO_SEQUENCE, 1, 12);
-    assert!(state.decide_marker(&end, marker).is_ok());
+    assert!(state.decide_marker(&end, marker, 0).is_ok());
     let aborted = state.apply_marker(&end, marker).expect("it was open");
     assert_eq!((aborted.first_offset, aborted.last_offset, aborted.last_stable_offset), (10, 12, 13));
     assert_eq!(state.first_unstable_offset(), Some(10), "until the marker is replicated");
@@ -86,8 +86,8 @@ fn the_first_unstable_offset_follows_open_and_unreplicated_transactions() {
     assert_eq!(state.first_unstable_offset(), Some(10));
     state.advance_high_watermark(13);
     assert_eq!(state.first_unstable_offset(), None);
-    let old = Marker { commit: true, coordinator_epoch: 4 };
-    assert!(matches!(state.decide_marker(&end, old), Err(ProducerError::CoordinatorFenced { .. })));
+    let old = Marker { commit: true, coordinator_epoch: 4, timestamp: 1 };
+    assert!(matches!(state.decide_marker(&end, old, 0), Err(ProducerError::CoordinatorFenced { .. })));
 }
 
 #[test]

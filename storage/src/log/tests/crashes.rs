@@ -88,7 +88,7 @@ fn check(fs: &Fs, log: &mut Log, model: &[String]) {
 /// One life between two crashes. Returns the model, or None if the process died in the middle of a job.
 fn live(world: &World, node: &Node, before: Outcome, kind: Option<CrashKind>, next_tag: &mut u64) -> Outcome {
     let operations = operations(world, next_tag);
-    let disk = node.host().disk(std::path::Path::new("/d"));
+    let disk = node.host().disk(Path::new("/d"));
     let recovery_point = before.flushed as i64;
     let done = world.block_on(Duration::from_secs(3600), async move {
         disk.run(move |fs| {
