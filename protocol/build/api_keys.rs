@@ -154,6 +154,8 @@ fn write_log_record(out: &mut String, enum_name: &str) {
     out.push_str("    fn record_type(&self) -> i16 { self.key() }\n");
     out.push_str("    fn newest_version(&self) -> i16 { self.newest_version() }\n");
     out.push_str("    fn encode(&self, out: &mut Encoder, version: i16) -> Result<(), EncodeError> { self.encode(out, version) }\n");
-    out.push_str("    fn decode(record_type: i16, input: &mut Decoder, version: i16) -> Result<Self, DecodeError> {\n");
+    out.push_str(
+        "    fn decode(record_type: i16, input: &mut Decoder, version: i16) -> Result<Self, DecodeError> {\n",
+    );
     writeln!(out, "        {enum_name}::decode(record_type, input, version)\n    }}\n}}").expect("a String");
 }
