@@ -43,9 +43,12 @@ impl Cluster {
     /// Starts `controllers` and `brokers` machines on empty disks.
     pub fn start(seed: u64, controllers: i32, brokers: i32) -> Cluster {
         let world = World::new(seed);
-        let controllers: Vec<(i32, Node)> = (1..=controllers).map(|id| (id, world.node(&format!("c{id}")))).collect();
-        let brokers: Vec<(i32, Node)> = (11..11 + brokers).map(|id| (id, world.node(&format!("b{id}")))).collect();
-        let cluster = Cluster { world, controllers, brokers, active_log: Arc::default(), active: Arc::default() };
+        let controllers: Vec<(i32, Node)> =
+            (1..=controllers).map(|id| (id, world.node(&format!("c{id}")))).collect();
+        let brokers: Vec<(i32, Node)> =
+            (11..11 + brokers).map(|id| (id, world.node(&format!("b{id}")))).collect();
+        let cluster =
+            Cluster { world, controllers, brokers, active_log: Arc::default(), active: Arc::default() };
         for (id, node) in &cluster.controllers {
             cluster.run_controller(*id, node);
         }
@@ -65,8 +68,11 @@ impl Cluster {
 
     /// Starts the controller's program on a machine that is up.
     pub fn run_controller(&self, id: i32, node: &Node) {
-        let listen =
-            Listen { name: Str::from("CONTROLLER"), protocol: SecurityProtocol::Plaintext, address: format!("c{id}:9093") };
+        let listen = Listen {
+            name: Str::from("CONTROLLER"),
+            protocol: SecurityProtocol::Plaintext,
+            address: format!("c{id}:9093"),
+        };
         let config = ControllerConfig {
             node_id: id,
             voters: self.voters(),
@@ -80,7 +86,8 @@ impl Cluster {
         let host = node.host();
         let (inner, log, newest) = (host.clone(), Arc::clone(&self.active_log), Arc::clone(&self.active));
         drop(host.spawn("controller", async move {
-            let controller = Controller::start(&inner, config).await.expect("a controller starts on its own disk");
+            let controller =
+                Controller::start(&inner, config).await.expect("a controller starts on its own disk");
             let mut active = controller.active();
             loop {
                 let now = *active.borrow_and_update();
@@ -101,7 +108,8 @@ impl Cluster {
 
     /// Starts the broker's program on a machine that is up.
     pub fn run_broker(&self, id: i32, node: &Node) {
-        let voters: Vec<String> = self.voters().iter().map(|(id, address)| format!("{id}@{address}")).collect();
+        let voters: Vec<String> =
+            self.voters().iter().map(|(id, address)| format!("{id}@{address}")).collect();
         let settings: BTreeMap<String, String> = [
             ("node.id", id.to_string()),
             ("process.roles", "broker".to_owned()),
@@ -118,11 +126,13 @@ impl Cluster {
         let configs = Configs::parse(config::server(), &settings).expect("the settings are well-formed");
         let mut config = BrokerConfig::from_server(configs).expect("the settings are a broker's");
         config.cluster_id = Some(CLUSTER_ID);
-        let endpoints = ControllerEndpoints::addresses(self.voters());
+        let endpoints =
+            self.voters().iter().fold(ControllerEndpoints::default(), |e, (id, at)| e.address(*id, at));
         let host = node.host();
         let inner = host.clone();
         drop(host.spawn("broker", async move {
-            let broker = Broker::start(&inner, config, endpoints).await.expect("a broker starts on its own disk");
+            let broker =
+                Broker::start(&inner, config, endpoints).await.expect("a broker starts on its own disk");
             // Held for as long as the machine is up.
             std::future::pending::<()>().await;
             drop(broker);

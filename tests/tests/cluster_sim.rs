@@ -21,14 +21,16 @@ fn run(seed: u64) -> (u64, Vec<String>) {
     let brokers = cluster.brokers.iter().map(|(id, _)| (*id, format!("b{id}:9092"))).collect();
     let client = Client::new(cluster.world.host(), brokers);
     let first = client.clone();
-    let created = cluster.world.block_on(LIMIT, async move { first.create_topic("first", 2, 60 * SECOND).await });
+    let created =
+        cluster.world.block_on(LIMIT, async move { first.create_topic("first", 2, 60 * SECOND).await });
     assert_eq!(created, Ok(true), "a healthy cluster creates a topic");
 
     let writer = cluster.world.host().spawn("writer", write(client.clone(), cluster.world.host()));
     fault(&cluster, 0);
     fault(&cluster, 1);
     fault(&cluster, 2);
-    let wrote = cluster.world.block_on(LIMIT, writer).expect("the writer ends").expect("the writer does not panic");
+    let wrote =
+        cluster.world.block_on(LIMIT, writer).expect("the writer ends").expect("the writer does not panic");
     assert!(wrote > 0, "something was acknowledged");
 
     let mut broken = invariants::one_active_controller_per_term(&cluster.active_log);
@@ -94,7 +96,10 @@ fn sim_cluster_keeps_its_promises() {
     for seed in seeds {
         let outcome = std::panic::catch_unwind(|| run(seed));
         let Ok((_, broken)) = outcome else { panic!("seed {seed} fails: WEIR_SIM_SEED={seed} replays it") };
-        assert!(broken.is_empty(), "seed {seed} breaks promises (WEIR_SIM_SEED={seed} replays it): {broken:#?}");
+        assert!(
+            broken.is_empty(),
+            "seed {seed} breaks promises (WEIR_SIM_SEED={seed} replays it): {broken:#?}"
+        );
     }
 }
 

@@ -68,7 +68,11 @@ fn test_modules() -> Vec<String> {
         };
         let lines: Vec<&str> = text.lines().collect();
         for pair in lines.windows(2).filter(|pair| pair[0].trim() == "#[cfg(test)]") {
-            let module = pair[1].trim().trim_start_matches("pub ").strip_prefix("mod ").and_then(|m| m.strip_suffix(';'));
+            let module = pair[1]
+                .trim()
+                .trim_start_matches("pub ")
+                .strip_prefix("mod ")
+                .and_then(|m| m.strip_suffix(';'));
             if let Some(module) = module {
                 found.push(format!("{inside}/{module}"));
             }
@@ -80,7 +84,8 @@ fn test_modules() -> Vec<String> {
 /// Files that ship: no tests, no test crate, nothing that is compiled for tests only.
 fn production_files() -> Vec<String> {
     let tests = test_modules();
-    let of_tests = |f: &String| tests.iter().any(|t| *f == format!("{t}.rs") || f.starts_with(&format!("{t}/")));
+    let of_tests =
+        |f: &String| tests.iter().any(|t| *f == format!("{t}.rs") || f.starts_with(&format!("{t}/")));
     rust_files().into_iter().filter(|f| is_production(f) && !of_tests(f)).collect()
 }
 

@@ -19,7 +19,8 @@ fn json(output: &Output) -> Value {
 fn produce(node: &Node, args: &[&str], input: &str) -> Output {
     let mut command = Command::new(weir_binary());
     command.env("WEIR_BOOTSTRAP", node.bootstrap()).arg("produce").args(args);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     child.wait_with_output().unwrap()
 }
@@ -27,7 +28,8 @@ fn produce(node: &Node, args: &[&str], input: &str) -> Output {
 #[test]
 fn topics_are_created_shown_and_deleted() {
     let node = Node::start(&[]);
-    let created = json(&node.weir(&["topic", "create", "orders", "-p", "3", "-c", "retention.ms=1000", "-o", "json"]));
+    let created =
+        json(&node.weir(&["topic", "create", "orders", "-p", "3", "-c", "retention.ms=1000", "-o", "json"]));
     assert_eq!((&created[0]["topic"], &created[0]["partitions"]), (&"orders".into(), &3.into()));
     let again = node.weir(&["topic", "create", "orders"]);
     let said = String::from_utf8_lossy(&again.stderr).into_owned();

@@ -7,13 +7,16 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use broker::{Broker, BrokerConfig, ControllerEndpoints};
 use controller::{Controller, ControllerConfig, KvKind, Listen};
 use host::Host;
 use protocol::config::{self, Configs};
 use protocol::{Str, Uuid};
-use wire::SecurityProtocol;
+use wire::client::Target;
+use wire::{BoxFuture, SecurityProtocol};
 
 use crate::cli::ServerArgs;
 use crate::endpoints::{self, Endpoint};
@@ -56,8 +59,8 @@ fn log_to_stderr() {
 
 /// What the settings mean, checked before anything is touched.
 struct Plan {
-    settings: BTreeMap<String, String>,
-    is_broker: bool,
+    broker: Option<BrokerConfig>,
+    cluster_id: Option<Uuid>,
     controller: Option<ControllerConfig>,
     voters: Vec<(i32, String)>,
 }
@@ -116,7 +119,12 @@ impl Plan {
         } else {
             None
         };
-        Ok(Plan { settings: values, is_broker: roles.iter().any(|r| r == "broker"), controller, voters })
+        let cluster_id = controller.as_ref().and_then(|c| c.cluster_id);
+        let broker = match roles.iter().any(|r| r == "broker") {
+            true => Some(BrokerConfig::from_server(configs).map_err(|e| e.to_string())?),
+            false => None,
+        };
+        Ok(Plan { broker, cluster_id, controller, voters })
     }
 }
 
@@ -188,15 +196,66 @@ fn write_note(text: &str) {
     let _ = writeln!(std::io::stderr(), "weir: note: {text}");
 }
 
+/// Starts what the roles say, waits for a signal or a failure, and stops in order: the broker first, while the controller
+/// can still move its leaders.
 async fn serve(host: Host, plan: Plan) -> Result<(), Failure> {
     let controller = match plan.controller {
-        Some(config) => Some(Controller::start(&host, config).await.map_err(|e| e.to_string())?),
+        Some(config) => Some(Arc::new(Controller::start(&host, config).await.map_err(|e| e.to_string())?)),
         None => None,
     };
-    let signal = host::real::until_stopped().await.map_err(|e| e.to_string())?;
-    tracing::info!(signal, "stopping");
+    let broker = match plan.broker {
+        Some(mut config) => {
+            config.cluster_id = controller.as_ref().map(|c| c.cluster_id()).or(plan.cluster_id);
+            let endpoints = endpoints_of(&plan.voters, config.node_id, controller.as_ref());
+            Some(Broker::start(&host, config, endpoints).await.map_err(|e| e.to_string())?)
+        }
+        None => None,
+    };
+    let ended = wait(controller.as_deref()).await;
+    if let Some(broker) = &broker {
+        broker.stop().await;
+    }
     if let Some(controller) = &controller {
         controller.stop().await;
     }
-    Ok(())
+    ended
+}
+
+/// A controller of this process is reached by a stream in memory, the others by their addresses: the calls are the same.
+fn endpoints_of(
+    voters: &[(i32, String)],
+    own: i32,
+    controller: Option<&Arc<Controller>>,
+) -> ControllerEndpoints {
+    voters.iter().fold(ControllerEndpoints::default(), |endpoints, (id, address)| match controller {
+        Some(controller) if *id == own => {
+            let controller = Arc::clone(controller);
+            let connect = move || -> BoxFuture<'static, std::io::Result<host::Stream>> {
+                let stream = controller.connect();
+                Box::pin(std::future::ready(Ok(stream)))
+            };
+            endpoints.through(*id, Target::Through(Arc::from(address.as_str()), Arc::new(connect)))
+        }
+        _ => endpoints.address(*id, address),
+    })
+}
+
+/// Until a signal asks to stop, or the controller's disk fails.
+async fn wait(controller: Option<&Controller>) -> Result<(), Failure> {
+    let failed = async {
+        match controller {
+            Some(controller) => controller.failed().await,
+            None => std::future::pending().await,
+        }
+    };
+    // Cancellation is safe: neither future keeps anything that the other outcome needs.
+    tokio::select! {
+        biased;
+        signal = host::real::until_stopped() => {
+            let signal = signal.map_err(|e| format!("signals cannot be waited for: {e}"))?;
+            tracing::info!(signal, "stopping");
+            Ok(())
+        }
+        why = failed => Err(why),
+    }
 }

@@ -40,7 +40,8 @@ pub struct Client {
 impl Client {
     pub fn new(host: Host, brokers: Vec<(i32, String)>) -> Client {
         let second = Duration::from_secs(1);
-        let options = NodeOptions { request_timeout: 3 * second, connect_timeout: second, ..NodeOptions::default() };
+        let options =
+            NodeOptions { request_timeout: 3 * second, connect_timeout: second, ..NodeOptions::default() };
         Client { pool: Pool::new(&host, options), host, brokers, promises: Arc::default() }
     }
 
@@ -57,8 +58,12 @@ impl Client {
     pub async fn create_topic(&self, name: &str, partitions: i32, within: Duration) -> bool {
         let deadline = self.host.clock().now() + within;
         while self.host.clock().now() < deadline {
-            let topic =
-                CreatableTopic { name: Str::from(name), num_partitions: partitions, replication_factor: 1, ..Default::default() };
+            let topic = CreatableTopic {
+                name: Str::from(name),
+                num_partitions: partitions,
+                replication_factor: 1,
+                ..Default::default()
+            };
             let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 2000, ..Default::default() };
             if let Ok(response) = self.pool.node(self.any_broker()).call(&request).await
                 && let Some(answer) = response.topics.first()
@@ -80,8 +85,15 @@ impl Client {
 
     /// Asks a broker for a topic and notes the leaders that it names.
     pub async fn topic(&self, name: &str) -> Option<MetadataResponseTopic> {
-        let wanted = protocol::messages::metadata_request::MetadataRequestTopic { name: Some(Str::from(name)), ..Default::default() };
-        let request = MetadataRequest { topics: Some(vec![wanted]), allow_auto_topic_creation: false, ..Default::default() };
+        let wanted = protocol::messages::metadata_request::MetadataRequestTopic {
+            name: Some(Str::from(name)),
+            ..Default::default()
+        };
+        let request = MetadataRequest {
+            topics: Some(vec![wanted]),
+            allow_auto_topic_creation: false,
+            ..Default::default()
+        };
         let response = self.pool.node(self.any_broker()).call(&request).await.ok()?;
         let topic = response.topics.first()?.clone();
         let mut promises = self.promises();
@@ -89,7 +101,8 @@ impl Client {
             let key = (topic.topic_id, p.partition_index, p.leader_epoch);
             let known = *promises.leaders.entry(key).or_insert(p.leader_id);
             if known != p.leader_id {
-                let told = format!("two leaders in one epoch: {key:?} is led by {known} and by {}", p.leader_id);
+                let told =
+                    format!("two leaders in one epoch: {key:?} is led by {known} and by {}", p.leader_id);
                 promises.broken.push(told);
             }
         }
@@ -115,7 +128,8 @@ impl Client {
             partition_data: vec![data],
             ..Default::default()
         };
-        let request = ProduceRequest { acks: -1, timeout_ms: 2000, topic_data: vec![data], ..Default::default() };
+        let request =
+            ProduceRequest { acks: -1, timeout_ms: 2000, topic_data: vec![data], ..Default::default() };
         let Ok(response) = self.pool.node(address).call(&request).await else { return false };
         let answer = response.responses.first().and_then(|t| t.partition_responses.first());
         let Some(answer) = answer.filter(|a| a.error_code == 0) else { return false };
@@ -135,14 +149,25 @@ impl Client {
         let mut all = BTreeMap::new();
         let mut offset = 0;
         loop {
-            let wanted = FetchPartition { partition, fetch_offset: offset, partition_max_bytes: 1 << 20, ..Default::default() };
+            let wanted = FetchPartition {
+                partition,
+                fetch_offset: offset,
+                partition_max_bytes: 1 << 20,
+                ..Default::default()
+            };
             let wanted = FetchTopic {
                 topic: Str::from(name),
                 topic_id: topic.topic_id,
                 partitions: vec![wanted],
                 ..Default::default()
             };
-            let request = FetchRequest { max_wait_ms: 10, min_bytes: 0, max_bytes: 1 << 20, topics: vec![wanted], ..Default::default() };
+            let request = FetchRequest {
+                max_wait_ms: 10,
+                min_bytes: 0,
+                max_bytes: 1 << 20,
+                topics: vec![wanted],
+                ..Default::default()
+            };
             let response = node.call(&request).await.ok()?;
             let data = response.responses.into_iter().next()?.partitions.into_iter().next()?;
             if data.error_code != 0 {

@@ -25,7 +25,10 @@ pub async fn acknowledged_metadata_is_never_undone(client: &Client) -> Option<Ve
     for (name, id) in promised {
         let topic = client.topic(&name).await?;
         if topic.error_code != 0 || topic.topic_id != id {
-            broken.push(format!("topic {name} was created as {id} and is {:?} (error {})", topic.topic_id, topic.error_code));
+            broken.push(format!(
+                "topic {name} was created as {id} and is {:?} (error {})",
+                topic.topic_id, topic.error_code
+            ));
         }
     }
     Some(broken)
@@ -39,9 +42,13 @@ pub async fn acknowledged_records_are_readable(client: &Client) -> Option<Vec<St
     partitions.dedup();
     for (topic, partition) in partitions {
         let found = client.read_all(&topic, partition).await?;
-        for ((t, p, offset), value) in promised.iter().filter(|((t, p, _), _)| (t, *p) == (&topic, partition)) {
+        for ((t, p, offset), value) in promised.iter().filter(|((t, p, _), _)| (t, *p) == (&topic, partition))
+        {
             if found.get(offset) != Some(value) {
-                broken.push(format!("{t}-{p} at {offset}: {value:?} was acknowledged, {:?} is there", found.get(offset)));
+                broken.push(format!(
+                    "{t}-{p} at {offset}: {value:?} was acknowledged, {:?} is there",
+                    found.get(offset)
+                ));
             }
         }
     }
