@@ -1,7 +1,13 @@
-//! Tasks, timers and events on one thread, in an order that the seed decides.
+//! Tasks and events on one thread, in an order that the seed decides.
+//!
+//!     woken --> ready --pick at random--> polled --> pending ...          (no time passes)
+//!     events, by (time, order) --when nothing is ready--> run             (time jumps to the event)
+//!
+//! An event may belong to a node's life: then it is dropped when that life has ended, and waits while the node is paused.
+//!
+//! **Invariant:** nothing is polled, run or dropped while the state is locked: all of that may come back here.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::{Context, Wake, Waker};
@@ -13,6 +19,11 @@ pub(crate) type NodeId = usize;
 type TaskId = u64;
 type Future = Pin<Box<dyn std::future::Future<Output = ()> + Send>>;
 type Action = Box<dyn FnOnce() + Send>;
+/// Names a scheduled event: when, and its number among those of that time.
+pub(crate) type EventId = (Duration, u64);
+
+/// So many turns without any time passing are a busy loop, not work.
+const TURNS_AT_ONE_TIME_MAX: u64 = 3_000_000;
 
 /// A node's tasks of one life: a crash ends all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,40 +38,23 @@ struct TaskCell {
     /// None while it is being polled.
     future: Option<Future>,
     stopped: bool,
+    /// It is in the list of ready tasks, or held by its paused node.
+    queued: bool,
 }
 
 struct Event {
-    at: Duration,
-    order: u64,
+    /// None for what happens whatever becomes of the nodes.
+    life: Option<Life>,
     action: Action,
-}
-
-impl PartialEq for Event {
-    fn eq(&self, other: &Event) -> bool {
-        self.order == other.order
-    }
-}
-
-impl Eq for Event {}
-
-impl PartialOrd for Event {
-    fn partial_cmp(&self, other: &Event) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Event {
-    fn cmp(&self, other: &Event) -> std::cmp::Ordering {
-        (self.at, self.order).cmp(&(other.at, other.order))
-    }
 }
 
 #[derive(Default)]
 struct NodeState {
     generation: u64,
     paused: bool,
-    /// Tasks that became ready while the node was paused.
-    held: BTreeSet<TaskId>,
+    /// Tasks that became ready, and events whose time came, while the node was paused.
+    held_tasks: BTreeSet<TaskId>,
+    held_events: VecDeque<Event>,
 }
 
 struct State {
@@ -71,8 +65,32 @@ struct State {
     next_task: TaskId,
     tasks: BTreeMap<TaskId, TaskCell>,
     ready: Vec<TaskId>,
-    events: BinaryHeap<Reverse<Event>>,
+    events: BTreeMap<EventId, Event>,
     nodes: Vec<NodeState>,
+    turns_at_now: u64,
+}
+
+impl State {
+    fn is_alive(&self, life: Life) -> bool {
+        self.nodes[life.node].generation == life.generation
+    }
+
+    fn schedule(&mut self, at: Duration, event: Event) -> EventId {
+        let id = (at.max(self.now), self.next_order);
+        self.next_order += 1;
+        self.events.insert(id, event);
+        id
+    }
+}
+
+/// What a step was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Done,
+    /// Nothing is ready and nothing is scheduled.
+    Nothing,
+    /// Tasks wake each other and time does not pass.
+    Spinning,
 }
 
 /// See the module.
@@ -89,6 +107,10 @@ struct TaskWaker {
 
 impl Wake for TaskWaker {
     fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
         if let Some(executor) = self.executor.upgrade() {
             executor.woken.lock().expect("nobody panics while holding it").push(self.task);
         }
@@ -105,8 +127,9 @@ impl Executor {
             next_task: 0,
             tasks: BTreeMap::new(),
             ready: Vec::new(),
-            events: BinaryHeap::new(),
+            events: BTreeMap::new(),
             nodes: Vec::new(),
+            turns_at_now: 0,
         };
         Arc::new(Executor { state: Mutex::new(state), woken: Mutex::default() })
     }
@@ -128,7 +151,12 @@ impl Executor {
         if limit == 0 { 0 } else { self.random() % limit }
     }
 
-    /// Mixes an event into the trace (FNV-1a over its words).
+    /// A duration up to `limit`.
+    pub(crate) fn duration_up_to(&self, limit: Duration) -> Duration {
+        Duration::from_nanos(self.below(limit.as_nanos() as u64 + 1))
+    }
+
+    /// Mixes an event into the trace.
     pub(crate) fn trace(&self, words: &[u64]) {
         mix(&mut self.lock().trace, words);
     }
@@ -148,28 +176,38 @@ impl Executor {
     }
 
     pub(crate) fn is_alive(&self, life: Life) -> bool {
-        self.lock().nodes[life.node].generation == life.generation
+        self.lock().is_alive(life)
     }
 
     /// Does `action` after `delay`.
-    pub(crate) fn after(&self, delay: Duration, action: impl FnOnce() + Send + 'static) {
-        let at = self.lock().now.saturating_add(delay);
-        self.at(at, action);
+    pub(crate) fn after(&self, delay: Duration, life: Option<Life>, action: impl FnOnce() + Send + 'static) {
+        let mut state = self.lock();
+        let at = state.now.saturating_add(delay);
+        state.schedule(at, Event { life, action: Box::new(action) });
     }
 
-    pub(crate) fn at(&self, at: Duration, action: impl FnOnce() + Send + 'static) {
-        let mut state = self.lock();
-        let order = state.next_order;
-        state.next_order += 1;
-        state.events.push(Reverse(Event { at, order, action: Box::new(action) }));
+    /// Does `action` at a time, or next if that time is past.
+    pub(crate) fn at(
+        &self,
+        at: Duration,
+        life: Option<Life>,
+        action: impl FnOnce() + Send + 'static,
+    ) -> EventId {
+        self.lock().schedule(at, Event { life, action: Box::new(action) })
+    }
+
+    pub(crate) fn cancel(&self, event: EventId) {
+        let event = self.lock().events.remove(&event);
+        drop(event);
     }
 
     pub(crate) fn spawn(&self, life: Life, name: &'static str, future: Future) -> TaskId {
         let mut state = self.lock();
         let task = state.next_task;
         state.next_task += 1;
-        if state.nodes[life.node].generation == life.generation {
-            state.tasks.insert(task, TaskCell { life, name, future: Some(future), stopped: false });
+        if state.is_alive(life) {
+            let cell = TaskCell { life, name, future: Some(future), stopped: false, queued: true };
+            state.tasks.insert(task, cell);
             state.ready.push(task);
             return task;
         }
@@ -191,64 +229,89 @@ impl Executor {
             }
             future
         };
-        drop(future); // Outside of the lock: dropping may wake others.
+        drop(future);
     }
 
     /// Ends a node's life: its tasks are dropped, and nothing that belongs to it happens any more.
     pub(crate) fn end_life(&self, node: NodeId) {
-        let futures: Vec<Option<Future>> = {
-            let mut state = self.lock();
-            let ended = state.nodes[node].generation;
-            state.nodes[node].generation += 1;
-            state.nodes[node].held.clear();
-            state.nodes[node].paused = false;
-            let mine: Vec<TaskId> =
-                state.tasks.iter().filter(|(_, c)| c.life == Life { node, generation: ended }).map(|(id, _)| *id).collect();
-            mine.iter()
-                .map(|id| {
-                    let cell = state.tasks.get_mut(id).expect("just listed");
+        let (futures, held) = {
+            let mut guard = self.lock();
+            let state = &mut *guard;
+            let ended = &mut state.nodes[node];
+            let life = Life { node, generation: ended.generation };
+            ended.generation += 1;
+            ended.paused = false;
+            ended.held_tasks.clear();
+            let held = std::mem::take(&mut ended.held_events);
+            let mine = state.tasks.values_mut().filter(|cell| cell.life == life);
+            let futures: Vec<Option<Future>> = mine
+                .map(|cell| {
                     cell.stopped = true;
                     cell.future.take()
                 })
-                .collect()
+                .collect();
+            (futures, held)
         };
-        drop(futures);
-        self.lock().tasks.retain(|_, c| !c.stopped);
+        drop((futures, held));
+        self.lock().tasks.retain(|_, cell| !cell.stopped || cell.future.is_some());
     }
 
     pub(crate) fn set_paused(&self, node: NodeId, paused: bool) {
         let mut state = self.lock();
         state.nodes[node].paused = paused;
         if !paused {
-            let held = std::mem::take(&mut state.nodes[node].held);
-            state.ready.extend(held);
+            let tasks = std::mem::take(&mut state.nodes[node].held_tasks);
+            state.ready.extend(tasks);
+            let now = state.now;
+            for event in std::mem::take(&mut state.nodes[node].held_events) {
+                state.schedule(now, event);
+            }
         }
     }
 
-    /// Polls one ready task, or lets time pass until the next event. False if neither exists.
-    pub(crate) fn step(self: &Arc<Executor>) -> bool {
+    /// Polls one ready task, or lets time pass until the next event.
+    pub(crate) fn step(self: &Arc<Executor>) -> Step {
         self.take_woken();
         if let Some(task) = self.pick() {
             self.poll(task);
-            return true;
+            return if self.lock().turns_at_now > TURNS_AT_ONE_TIME_MAX { Step::Spinning } else { Step::Done };
         }
-        let event = {
-            let mut state = self.lock();
-            let Some(Reverse(event)) = state.events.pop() else { return false };
-            state.now = state.now.max(event.at);
-            let (now, order) = (state.now.as_nanos() as u64, event.order);
-            mix(&mut state.trace, &[1, now, order]);
-            event
+        let due = {
+            let mut guard = self.lock();
+            let state = &mut *guard;
+            let Some(((at, order), event)) = state.events.pop_first() else { return Step::Nothing };
+            if at > state.now {
+                state.now = at;
+                state.turns_at_now = 0;
+            }
+            match event.life {
+                Some(life) if !state.is_alive(life) => Err(event),
+                Some(life) if state.nodes[life.node].paused => {
+                    state.nodes[life.node].held_events.push_back(event);
+                    return Step::Done;
+                }
+                _ => {
+                    mix(&mut state.trace, &[1, at.as_nanos() as u64, order]);
+                    Ok(event)
+                }
+            }
         };
-        (event.action)();
-        true
+        match due {
+            Ok(event) => (event.action)(),
+            Err(of_the_dead) => drop(of_the_dead),
+        }
+        Step::Done
     }
 
     fn take_woken(&self) {
         let woken = std::mem::take(&mut *self.woken.lock().expect("nobody panics while holding it"));
-        let mut state = self.lock();
+        let mut guard = self.lock();
+        let state = &mut *guard;
         for task in woken {
-            if state.tasks.contains_key(&task) && !state.ready.contains(&task) {
+            if let Some(cell) = state.tasks.get_mut(&task)
+                && !cell.queued
+            {
+                cell.queued = true;
                 state.ready.push(task);
             }
         }
@@ -261,12 +324,13 @@ impl Executor {
         while !state.ready.is_empty() {
             let index = (split_mix(&mut state.random) % state.ready.len() as u64) as usize;
             let task = state.ready.swap_remove(index);
-            let Some(cell) = state.tasks.get(&task) else { continue };
+            let Some(cell) = state.tasks.get_mut(&task) else { continue };
             let node = &mut state.nodes[cell.life.node];
             if node.paused {
-                node.held.insert(task);
+                node.held_tasks.insert(task);
                 continue;
             }
+            cell.queued = false;
             return Some(task);
         }
         None
@@ -276,6 +340,7 @@ impl Executor {
         let future = {
             let mut guard = self.lock();
             let state = &mut *guard;
+            state.turns_at_now += 1;
             let now = state.now.as_nanos() as u64;
             mix(&mut state.trace, &[2, now, task]);
             state.tasks.get_mut(&task).and_then(|cell| cell.future.take())
@@ -289,9 +354,21 @@ impl Executor {
             _ => {
                 state.tasks.remove(&task);
                 drop(state);
-                drop(future); // Outside of the lock: dropping may wake others.
+                drop(future);
             }
         }
+    }
+
+    /// Forgets everything: tasks and events hold what holds the executor, and the circle is cut here.
+    pub(crate) fn clear(&self) {
+        let (tasks, events) = {
+            let mut state = self.lock();
+            for node in &mut state.nodes {
+                node.generation += 1;
+            }
+            (std::mem::take(&mut state.tasks), std::mem::take(&mut state.events))
+        };
+        drop((tasks, events));
     }
 
     /// What is there but cannot go on, for the message of a run that is stuck.
@@ -300,10 +377,24 @@ impl Executor {
     }
 }
 
+const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
+
+/// FNV-1a, a word at a time.
 fn mix(trace: &mut u64, words: &[u64]) {
     for word in words {
-        for byte in word.to_le_bytes() {
-            *trace = (*trace ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
+        let mixed = (*trace ^ word).wrapping_mul(FNV_PRIME);
+        // A product carries upwards only: the high bits come back down.
+        *trace = mixed ^ (mixed >> 29);
     }
+}
+
+/// A number for some bytes, for the trace.
+pub(crate) fn fingerprint(bytes: &[u8]) -> u64 {
+    let mut hash = bytes.len() as u64;
+    for eight in bytes.chunks(8) {
+        let mut word = [0; 8];
+        word[..eight.len()].copy_from_slice(eight);
+        mix(&mut hash, &[u64::from_le_bytes(word)]);
+    }
+    hash
 }
