@@ -124,3 +124,29 @@ pub const CLIENT_RECONNECT_WAIT_MIN: Duration = Duration::from_millis(20);
 pub const CLIENT_RECONNECT_WAIT_MAX: Duration = Duration::from_secs(1);
 /// A controller that stops waits this long for another one to take over leadership.
 pub const CONTROLLER_HAND_OVER_WAIT: Duration = Duration::from_secs(2);
+
+// --- broker
+
+/// How long one request of a broker to a controller may take, connecting not included.
+pub const CONTROLLER_CALL_TIMEOUT: Duration = Duration::from_secs(2);
+/// A broker tries a controller that did not answer again after this, and after at most so long when it goes on failing.
+pub const CONTROLLER_RETRY_WAIT: Duration = Duration::from_millis(20);
+pub const CONTROLLER_RETRY_WAIT_MAX: Duration = Duration::from_millis(200);
+/// The long poll of a broker that follows the metadata (Kafka's `fetch.max.wait.ms` of controllers).
+pub const METADATA_FETCH_WAIT: Duration = Duration::from_millis(500);
+/// A forwarded request must be answered within this (`request.timeout.ms`).
+pub const FORWARD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a forwarded answer waits for its own effect to reach this broker.
+pub const FORWARD_VISIBLE_WAIT: Duration = Duration::from_millis(500);
+/// How long a stopping broker waits for its leaderships to be moved.
+pub const CONTROLLED_SHUTDOWN_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How long a stopping broker waits for answers that are on their way.
+pub const STOP_DRAIN_WAIT_MAX: Duration = Duration::from_secs(3);
+/// The longest wait of a fetch or a produce, whatever the client asks for.
+pub const CLIENT_WAIT_MAX: Duration = Duration::from_secs(600);
+/// `fetch.max.bytes`: what one fetch answers at most, unless its first batch is larger.
+pub const FETCH_BYTES_MAX: u64 = 55 * 1024 * 1024;
+/// Topics that are being created automatically at a time; for more, clients try again.
+pub const AUTO_CREATIONS_MAX: usize = 1_000;
+/// Kafka's `log.flush.offset.checkpoint.interval.ms`.
+pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);

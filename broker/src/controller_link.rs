@@ -1,0 +1,234 @@
+//! This broker's line to the controllers: who is active, registration, heartbeats, metadata, forwarded requests.
+//!
+//! ```text
+//!                      .-- heartbeat --> register, heartbeat          (its end tells the controller that we are gone)
+//!   active controller <--- follow -----> Fetch, FetchSnapshot         (long polls; tells who is active)
+//!                      '-- forward ----> Envelope, AllocateProducerIds
+//! ```
+//! Each purpose has a connection of its own, since answers come in the order of requests. All go to the one controller that
+//! is taken to be active; whoever hears otherwise says so, and all move.
+//!
+//! **Invariant:** the line may be down at any time, and then nothing here fails: it is tried again. A request that was
+//! perhaps handled is sent again only where that does no harm.
+
+mod follower;
+mod heartbeat;
+mod registration;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use host::{Host, Instant};
+use protocol::messages::{AllocateProducerIdsRequest, AllocateProducerIdsResponse, EnvelopeRequest};
+use protocol::{ErrorCode, Uuid, bounds};
+use tokio::sync::{Notify, watch};
+use wire::client::{CallError, Node, NodeOptions, Target};
+
+pub use follower::follow;
+pub use heartbeat::{beat, leave};
+pub use registration::Identity;
+
+/// How to reach each controller: node id and where it is.
+#[derive(Clone, Debug, Default)]
+pub struct ControllerEndpoints {
+    pub nodes: Vec<(i32, Target)>,
+}
+
+impl ControllerEndpoints {
+    /// A controller that listens on `host:port`.
+    pub fn address(mut self, node_id: i32, address: &str) -> ControllerEndpoints {
+        self.nodes.push((node_id, Target::address(address)));
+        self
+    }
+
+    /// A controller that is reached otherwise: within this process.
+    pub fn through(mut self, node_id: i32, target: Target) -> ControllerEndpoints {
+        self.nodes.push((node_id, target));
+        self
+    }
+}
+
+/// The connections to one controller.
+struct Lines {
+    heartbeat: Node,
+    follow: Node,
+    forward: Node,
+}
+
+/// See the module.
+pub struct ControllerLink {
+    host: Host,
+    pub identity: Identity,
+    lines: BTreeMap<i32, Lines>,
+    /// The controller that is taken to be active.
+    active: watch::Sender<i32>,
+    /// Of the registration that stands; -1 before the first.
+    broker_epoch: AtomicI64,
+    /// This broker has the metadata of its own registration, and its partitions are open.
+    caught_up: AtomicBool,
+    /// The next heartbeat shall be sent now.
+    beat_now: Notify,
+}
+
+impl std::fmt::Debug for ControllerLink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ControllerLink(active {})", self.active())
+    }
+}
+
+/// No controller could be reached in time.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    #[error("no active controller could be reached in time")]
+    TimedOut,
+    #[error(transparent)]
+    Call(CallError),
+}
+
+impl ControllerLink {
+    /// # Panics
+    /// When there is no controller: checked where the settings are read.
+    pub fn new(host: &Host, identity: Identity, endpoints: &ControllerEndpoints) -> ControllerLink {
+        let options = NodeOptions {
+            request_timeout: bounds::CONTROLLER_CALL_TIMEOUT,
+            connect_timeout: bounds::CONTROLLER_CALL_TIMEOUT,
+            reconnect_wait_min: bounds::CONTROLLER_RETRY_WAIT,
+            reconnect_wait_max: bounds::CONTROLLER_RETRY_WAIT_MAX,
+            ..NodeOptions::default()
+        };
+        let node = |target: &Target| Node::new(host, target.clone(), options.clone());
+        let lines =
+            |target: &Target| Lines { heartbeat: node(target), follow: node(target), forward: node(target) };
+        let lines: BTreeMap<i32, Lines> = endpoints.nodes.iter().map(|(id, t)| (*id, lines(t))).collect();
+        let first = *lines.keys().next().expect("a cluster has a controller");
+        ControllerLink {
+            host: host.clone(),
+            identity,
+            lines,
+            active: watch::Sender::new(first),
+            broker_epoch: AtomicI64::new(-1),
+            caught_up: AtomicBool::new(false),
+            beat_now: Notify::new(),
+        }
+    }
+
+    fn active(&self) -> i32 {
+        *self.active.borrow()
+    }
+
+    fn lines(&self, id: i32) -> &Lines {
+        self.lines.get(&id).expect("only known controllers are taken to be active")
+    }
+
+    /// `id` is not active: `hint` is, if it is known, or the next one is tried.
+    fn is_not_active(&self, id: i32, hint: Option<i32>) {
+        self.active.send_if_modified(|active| {
+            if *active != id {
+                return false;
+            }
+            let after = || self.lines.range(id + 1..).chain(self.lines.iter()).map(|(id, _)| *id).next();
+            let next = hint.filter(|hint| *hint != id && self.lines.contains_key(hint)).or_else(after);
+            let next = next.expect("there is at least this one");
+            std::mem::replace(active, next) != next
+        });
+    }
+
+    /// Node id and epoch of this broker's registration.
+    pub fn registration(&self) -> (i32, i64) {
+        (self.identity.node_id, self.broker_epoch.load(Ordering::SeqCst))
+    }
+
+    pub fn broker_epoch(&self) -> i64 {
+        self.broker_epoch.load(Ordering::SeqCst)
+    }
+
+    pub fn directory_ids(&self) -> &[Uuid] {
+        &self.identity.log_dirs
+    }
+
+    /// The broker has the metadata up to `end_offset`, and its partitions follow it.
+    pub fn applied(&self, end_offset: i64) {
+        let epoch = self.broker_epoch();
+        if epoch >= 0 && end_offset > epoch && !self.caught_up.swap(true, Ordering::SeqCst) {
+            self.beat_now.notify_one();
+        }
+    }
+
+    /// Something changed that the controller should hear of at once.
+    pub fn beat_now(&self) {
+        self.beat_now.notify_one();
+    }
+
+    /// A block of producer ids. Sent again if its answer was lost: a block that nobody uses is lost, nothing else.
+    pub async fn call(
+        &self,
+        request: &AllocateProducerIdsRequest,
+    ) -> Result<AllocateProducerIdsResponse, LinkError> {
+        let deadline = self.host.clock().now() + bounds::CONTROLLER_CALL_TIMEOUT;
+        loop {
+            let id = self.active();
+            match self.lines(id).forward.call(request).await {
+                Ok(answer) if answer.error_code == ErrorCode::NotController.code() => {
+                    self.is_not_active(id, None);
+                }
+                Ok(answer) => return Ok(answer),
+                Err(error) if !error.is_retriable() => return Err(LinkError::Call(error)),
+                Err(_) => {}
+            }
+            self.pause_before(deadline, bounds::CONTROLLER_RETRY_WAIT).await?;
+        }
+    }
+
+    /// Sends a client's request on to the active controller; returns the frame of its answer. Sent again as long as no
+    /// controller has taken it; an answer that is lost is an error, since the request may have been handled.
+    pub async fn forward(
+        &self,
+        envelope: &EnvelopeRequest,
+        deadline: Instant,
+    ) -> Result<Bytes, ForwardError> {
+        loop {
+            let id = self.active();
+            let limit = deadline - self.host.clock().now();
+            let sent = async { self.lines(id).forward.session().await?.call_within(limit, envelope).await };
+            match self.host.clock().timeout_at(deadline, sent).await {
+                Ok(Ok(answer)) => match ErrorCode::from_code(answer.error_code) {
+                    ErrorCode::None => {
+                        return answer
+                            .response_data
+                            .ok_or(ForwardError::Refused(ErrorCode::UnknownServerError));
+                    }
+                    ErrorCode::NotController => self.is_not_active(id, None),
+                    refused => return Err(ForwardError::Refused(refused)),
+                },
+                Ok(Err(CallError::Connect { .. })) => {}
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "a forwarded request has no answer");
+                    return Err(ForwardError::TimedOut);
+                }
+                Err(_) => return Err(ForwardError::TimedOut),
+            }
+            let paused = self.pause_before(deadline, bounds::CONTROLLER_RETRY_WAIT).await;
+            paused.map_err(|_| ForwardError::TimedOut)?;
+        }
+    }
+
+    async fn pause_before(&self, deadline: Instant, wait: Duration) -> Result<(), LinkError> {
+        let clock = self.host.clock();
+        if clock.now() + wait >= deadline {
+            return Err(LinkError::TimedOut);
+        }
+        clock.sleep(wait).await;
+        Ok(())
+    }
+}
+
+/// Why a forwarded request has no answer of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ForwardError {
+    #[error("no answer of an active controller came in time")]
+    TimedOut,
+    #[error("the controller refused the envelope: {0}")]
+    Refused(ErrorCode),
+}

@@ -1,0 +1,122 @@
+//! Registration and heartbeats: how the controller knows that this broker lives, and how it leaves.
+//!
+//! ```text
+//!   register --> heartbeat (wants a fence) ... caught up --> heartbeat (no fence) every broker.heartbeat.interval.ms
+//!      ^                                                        |
+//!      '------------- the epoch is stale, or unknown -----------'
+//! ```
+//! **Invariant:** a broker asks to be unfenced only when it has read its own registration and its partitions are open.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use protocol::messages::{BrokerHeartbeatRequest, BrokerHeartbeatResponse};
+use protocol::{ErrorCode, bounds};
+
+use super::ControllerLink;
+use crate::log_dirs::LogDirs;
+use crate::metadata_cache::MetadataCache;
+
+/// Registers and beats until it is dropped. Cancellation is safe: a beat more or less is no harm.
+pub async fn beat(
+    link: Arc<ControllerLink>,
+    metadata: Arc<MetadataCache>,
+    log_dirs: Arc<LogDirs>,
+    interval: Duration,
+) {
+    loop {
+        register(&link).await;
+        link.applied(metadata.applied().end_offset);
+        loop {
+            let wants_fence = !link.caught_up.load(Ordering::SeqCst);
+            match send(&link, &metadata, &log_dirs, wants_fence, false).await {
+                Ok(_) => {
+                    let woken = link.beat_now.notified();
+                    // Woken or not: the next beat is due.
+                    let _ = link.host.clock().timeout(interval, woken).await;
+                }
+                Err(ErrorCode::StaleBrokerEpoch | ErrorCode::BrokerIdNotRegistered) => break,
+                Err(_) => link.host.clock().sleep(bounds::CONTROLLER_RETRY_WAIT).await,
+            }
+        }
+        tracing::warn!("the controller does not know this registration any more; registering again");
+        link.caught_up.store(false, Ordering::SeqCst);
+    }
+}
+
+async fn register(link: &ControllerLink) {
+    let request = link.identity.request();
+    let mut told = None;
+    loop {
+        let id = link.active();
+        match link.lines(id).heartbeat.call(&request).await {
+            Ok(answer) => match ErrorCode::from_code(answer.error_code) {
+                ErrorCode::None => {
+                    link.broker_epoch.store(answer.broker_epoch, Ordering::SeqCst);
+                    tracing::info!(epoch = answer.broker_epoch, "registered");
+                    return;
+                }
+                ErrorCode::NotController => link.is_not_active(id, None),
+                // Said once: it may take until the former incarnation's session ends.
+                error if told != Some(error) => {
+                    tracing::warn!(%error, "the controller refuses the registration; trying again");
+                    told = Some(error);
+                }
+                _ => {}
+            },
+            Err(error) => tracing::debug!(%error, controller = id, "not registered yet"),
+        }
+        link.host.clock().sleep(bounds::CONTROLLER_RETRY_WAIT).await;
+    }
+}
+
+async fn send(
+    link: &ControllerLink,
+    metadata: &MetadataCache,
+    log_dirs: &LogDirs,
+    want_fence: bool,
+    want_shut_down: bool,
+) -> Result<BrokerHeartbeatResponse, ErrorCode> {
+    let (broker_id, broker_epoch) = link.registration();
+    let request = BrokerHeartbeatRequest {
+        broker_id,
+        broker_epoch,
+        current_metadata_offset: metadata.applied().end_offset - 1,
+        want_fence,
+        want_shut_down,
+        offline_log_dirs: log_dirs.offline_ids(),
+        ..Default::default()
+    };
+    let id = link.active();
+    match link.lines(id).heartbeat.call(&request).await {
+        Ok(answer) => match ErrorCode::from_code(answer.error_code) {
+            ErrorCode::None => Ok(answer),
+            ErrorCode::NotController => {
+                link.is_not_active(id, None);
+                Err(ErrorCode::NotController)
+            }
+            error => Err(error),
+        },
+        Err(error) => {
+            tracing::debug!(%error, controller = id, "no answer to a heartbeat");
+            Err(ErrorCode::NetworkException)
+        }
+    }
+}
+
+/// Controlled shutdown: asks to leave until the controller lets this broker go. False when the time was up first.
+pub async fn leave(link: &ControllerLink, metadata: &MetadataCache, log_dirs: &LogDirs) -> bool {
+    let leaving = async {
+        loop {
+            if let Ok(answer) = send(link, metadata, log_dirs, false, true).await
+                && answer.should_shut_down
+            {
+                return;
+            }
+            link.host.clock().sleep(bounds::CONTROLLER_RETRY_WAIT).await;
+        }
+    };
+    link.broker_epoch() >= 0
+        && link.host.clock().timeout(bounds::CONTROLLED_SHUTDOWN_WAIT_MAX, leaving).await.is_ok()
+}

@@ -1,0 +1,90 @@
+//! The only map from the errors of lower layers to Kafka's error codes.
+//!
+//! **Invariant:** exhaustive: a new error does not compile until it has a code here.
+
+use protocol::ErrorCode;
+use storage::ProducerError;
+
+use crate::partition::{AppendError, LeaderError, OffsetError, ReadError};
+use crate::producer_ids::NoProducerId;
+
+/// An error that has a place in an answer.
+pub trait Coded {
+    fn code(&self) -> ErrorCode;
+}
+
+impl Coded for LeaderError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            LeaderError::NotLeader => ErrorCode::NotLeaderOrFollower,
+            LeaderError::Fenced { .. } => ErrorCode::FencedLeaderEpoch,
+            LeaderError::UnknownEpoch { .. } => ErrorCode::UnknownLeaderEpoch,
+        }
+    }
+}
+
+impl Coded for storage::AppendError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            storage::AppendError::Refused(error) => error.code(),
+            storage::AppendError::Producer(error) => error.code(),
+            storage::AppendError::Corrupt(_) => ErrorCode::CorruptMessage,
+            storage::AppendError::LargerThanSegment { .. } => ErrorCode::RecordListTooLarge,
+            storage::AppendError::OffsetsOutOfOrder { .. } | storage::AppendError::OffsetsExhausted => {
+                ErrorCode::UnknownServerError
+            }
+            storage::AppendError::Io(_) => ErrorCode::KafkaStorageError,
+        }
+    }
+}
+
+impl Coded for ProducerError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            ProducerError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
+            ProducerError::InvalidEpoch { .. } => ErrorCode::InvalidProducerEpoch,
+            ProducerError::InvalidTransactionState { .. } => ErrorCode::InvalidTxnState,
+            ProducerError::CoordinatorFenced { .. } => ErrorCode::TransactionCoordinatorFenced,
+        }
+    }
+}
+
+impl Coded for AppendError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            AppendError::Leader(error) => error.code(),
+            AppendError::NotEnoughReplicas { .. } => ErrorCode::NotEnoughReplicas,
+            AppendError::Log(error) => error.code(),
+            AppendError::Flush(_) | AppendError::Disk(_) => ErrorCode::KafkaStorageError,
+        }
+    }
+}
+
+impl Coded for ReadError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            ReadError::Leader(error) => error.code(),
+            ReadError::NotReplica(_) => ErrorCode::NotLeaderOrFollower,
+            ReadError::OutOfRange => ErrorCode::OffsetOutOfRange,
+            ReadError::Remote | ReadError::Io(_) | ReadError::Disk(_) => ErrorCode::KafkaStorageError,
+        }
+    }
+}
+
+impl Coded for OffsetError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            OffsetError::Leader(error) => error.code(),
+            OffsetError::Io(_) | OffsetError::Disk(_) => ErrorCode::KafkaStorageError,
+        }
+    }
+}
+
+impl Coded for NoProducerId {
+    fn code(&self) -> ErrorCode {
+        match self {
+            // What Kafka answers while it waits for a block of ids: clients try again.
+            NoProducerId::NotYet => ErrorCode::CoordinatorLoadInProgress,
+        }
+    }
+}

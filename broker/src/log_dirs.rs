@@ -1,0 +1,166 @@
+//! The log dirs of this broker: opened together at the start, closed together at the end.
+//!
+//! **Invariant:** all belong to this node and this cluster and are locked by this process. A dir whose disk failed stays
+//! failed until the next start; the controller is told, so that its partitions move.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use host::{Disk, DiskGone, Host};
+use protocol::Uuid;
+use storage::{LogCheckpoint, LogDir, LogDirError, MetaProperties};
+use tokio::sync::Notify;
+
+/// Why the log dirs cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Dir(#[from] LogDirError),
+    #[error("the log dir {} is not formatted: cluster.id must be set, or `weir storage format` be run", .0.display())]
+    NotFormatted(PathBuf),
+    #[error(transparent)]
+    Disk(#[from] DiskGone),
+}
+
+/// One log dir, and the queue of its disk.
+#[derive(Debug)]
+pub struct Dir {
+    pub files: LogDir,
+    pub disk: Disk,
+    offline: AtomicBool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct LogDirs {
+    dirs: Vec<Arc<Dir>>,
+    pub cluster_id: String,
+    /// The logs that were there at the start, and where.
+    found: BTreeMap<(String, i32), usize>,
+    /// A dir went offline.
+    pub failed: Notify,
+}
+
+impl LogDirs {
+    pub async fn open(
+        host: &Host,
+        paths: &[PathBuf],
+        cluster_id: Option<Uuid>,
+        node_id: i32,
+    ) -> Result<LogDirs, Error> {
+        let cluster_id = match cluster_id {
+            Some(id) => id.to_string(),
+            None => told_cluster_id(host, paths).await?,
+        };
+        let mut dirs = Vec::new();
+        let mut found = BTreeMap::new();
+        for (at, path) in paths.iter().enumerate() {
+            let disk = host.disk(path);
+            let new_id = Uuid::from_random(|| host.entropy().u128());
+            let (path, cluster) = (path.clone(), cluster_id.clone());
+            let opened = disk.run_slow(move |fs| -> Result<_, LogDirError> {
+                let files = LogDir::open(fs, &path, &cluster, node_id, new_id)?;
+                let io = |source| LogDirError::Io { dir: path.clone(), source };
+                files.remove_deleted(fs).map_err(io)?;
+                let logs = files.partitions(fs).map_err(io)?;
+                Ok((files, logs))
+            });
+            let (files, logs) = opened.await??;
+            // Of a log that stands in two dirs (a move that was cut short) the first counts.
+            logs.into_iter().for_each(|log| drop(found.entry(log).or_insert(at)));
+            dirs.push(Arc::new(Dir { files, disk, offline: AtomicBool::new(false) }));
+        }
+        Ok(LogDirs { dirs, cluster_id, found, failed: Notify::new() })
+    }
+
+    pub fn ids(&self) -> Vec<Uuid> {
+        self.dirs.iter().map(|dir| dir.files.directory_id()).collect()
+    }
+
+    /// The broker epoch of the last life, if all dirs were closed in order with the same one; otherwise -1.
+    pub fn previous_broker_epoch(&self) -> i64 {
+        let mut epochs = self.dirs.iter().map(|dir| dir.files.clean_shutdown_epoch().unwrap_or(-1));
+        let first = epochs.next().unwrap_or(-1);
+        if epochs.all(|epoch| epoch == first) { first } else { -1 }
+    }
+
+    /// The dir of a log: where it is, where the metadata wants it, or where there is the most room among logs.
+    pub fn place(
+        &self,
+        topic: &str,
+        partition: i32,
+        wanted: Option<Uuid>,
+        count: impl Fn(&Path) -> usize,
+    ) -> Option<Arc<Dir>> {
+        if let Some(at) = self.found.get(&(topic.to_owned(), partition)) {
+            return Some(Arc::clone(&self.dirs[*at]));
+        }
+        let online = || self.dirs.iter().filter(|dir| !dir.is_offline());
+        let named = online().find(|dir| Some(dir.files.directory_id()) == wanted);
+        named.or_else(|| online().min_by_key(|dir| count(dir.files.path()))).cloned()
+    }
+
+    pub fn dir(&self, path: &Path) -> Option<&Arc<Dir>> {
+        self.dirs.iter().find(|dir| dir.files.path() == path)
+    }
+
+    /// The disk of a dir failed: nothing is tried again on it.
+    pub fn set_offline(&self, path: &Path, reason: &str) {
+        if let Some(dir) = self.dir(path)
+            && !dir.offline.swap(true, Ordering::SeqCst)
+        {
+            tracing::error!(dir = %path.display(), reason, "log dir failed and goes offline");
+            self.failed.notify_one();
+        }
+    }
+
+    pub fn offline_ids(&self) -> Vec<Uuid> {
+        self.dirs.iter().filter(|dir| dir.is_offline()).map(|dir| dir.files.directory_id()).collect()
+    }
+
+    pub fn all_offline(&self) -> bool {
+        self.dirs.iter().all(|dir| dir.is_offline())
+    }
+
+    /// Writes the checkpoints of one dir after another.
+    pub async fn write_checkpoints(&self, logs: &BTreeMap<PathBuf, BTreeMap<(String, i32), LogCheckpoint>>) {
+        for dir in self.dirs.iter().filter(|dir| !dir.is_offline()) {
+            let of_dir = logs.get(dir.files.path()).cloned().unwrap_or_default();
+            let job_dir = Arc::clone(dir);
+            let written = dir.disk.run_slow(move |fs| job_dir.files.write_checkpoints(fs, &of_dir)).await;
+            if let Ok(Err(error)) = written {
+                self.set_offline(dir.files.path(), &error.to_string());
+            }
+        }
+    }
+
+    /// The end of a stop in order, once all logs are closed.
+    pub async fn close(&self, broker_epoch: i64) {
+        for dir in self.dirs.iter().filter(|dir| !dir.is_offline()) {
+            let job_dir = Arc::clone(dir);
+            let closed = dir.disk.run_slow(move |fs| job_dir.files.close(fs, broker_epoch)).await;
+            if let Ok(Err(error)) = closed {
+                tracing::warn!(dir = %dir.files.path().display(), %error, "log dir was not closed in order");
+            }
+        }
+    }
+}
+
+impl Dir {
+    pub fn is_offline(&self) -> bool {
+        self.offline.load(Ordering::SeqCst)
+    }
+}
+
+/// The cluster id that the first formatted dir tells.
+async fn told_cluster_id(host: &Host, paths: &[PathBuf]) -> Result<String, Error> {
+    for path in paths {
+        let dir = path.clone();
+        if let Some(meta) = host.disk(path).run_slow(move |fs| MetaProperties::read(fs, &dir)).await?? {
+            return Ok(meta.cluster_id);
+        }
+    }
+    Err(Error::NotFormatted(paths.first().cloned().unwrap_or_default()))
+}

@@ -1,0 +1,365 @@
+//! One replica of a partition on this broker: its role, its epochs, its high watermark, and who waits for it.
+//!
+//! ```text
+//!   log start      last stable      high watermark        log end
+//!      |----------------|------------------|------------------|
+//!      read_committed -->                   committed: every ISR has it
+//!      read_uncommitted ------------------->                  followers read up to here
+//! ```
+//! The log is behind a mutex that is taken inside disk jobs only; the state is behind a second, short one. Who takes both
+//! takes the log first. A change of role runs in the same queue as the appends, so no record is written under an epoch
+//! that has ended.
+//!
+//! **Invariant:** log start <= last stable offset <= high watermark <= log end; the high watermark of a leader is the
+//! smallest log end of its ISR and never goes back within a leader's time.
+
+mod read;
+mod role;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use host::{Disk, DiskGone, Fs};
+use metadata::Image;
+use protocol::batch::{AppendRules, Batch, TimestampType};
+use protocol::config::Configs;
+use protocol::ids::{LeaderEpoch, Offset, PartitionId};
+use protocol::{Str, Uuid};
+use storage::{Appended, Log};
+use tokio::sync::oneshot;
+
+use crate::metrics::TopicMetrics;
+use crate::topic_settings::TopicSettings;
+use crate::waiters::{Commit, Isolation, Parked, Waiters};
+
+pub use read::{Fetched, LeaderError, OffsetError, OffsetQuery, ReadError, ReadRequest};
+pub use role::{Registration, Role};
+
+/// Why nothing was appended.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    #[error(transparent)]
+    Leader(#[from] LeaderError),
+    #[error("the ISR has {in_sync} members, and the topic wants {wanted}")]
+    NotEnoughReplicas { in_sync: usize, wanted: usize },
+    #[error(transparent)]
+    Log(#[from] storage::AppendError),
+    #[error("the log cannot be flushed: {0}")]
+    Flush(std::io::Error),
+    #[error(transparent)]
+    Disk(#[from] DiskGone),
+}
+
+/// What is appended, and under which settings.
+#[derive(Debug)]
+pub struct Produced {
+    /// Checked by `validate_for_append`.
+    pub batch: Batch,
+    pub rules: AppendRules,
+    pub settings: Arc<TopicSettings>,
+    /// acks=all: there must be enough replicas in sync.
+    pub wants_all: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Partition {
+    pub id: PartitionId,
+    pub topic: Str,
+    /// The log dir that holds the log.
+    pub log_dir: PathBuf,
+    pub directory_id: Uuid,
+    pub metrics: Arc<TopicMetrics>,
+    disk: Disk,
+    log: Mutex<Log>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    role: Role,
+    leader_epoch: i32,
+    partition_epoch: i32,
+    replicas: Vec<i32>,
+    isr: Vec<i32>,
+    node_id: i32,
+    log_start: Offset,
+    log_end: Offset,
+    flushed_end: Offset,
+    high_watermark: Offset,
+    last_stable: Offset,
+    /// The high watermark counts flushed ends (`weir.flush.on.acknowledge`).
+    counts_flushed: bool,
+    /// The log ends of followers, as their fetches tell.
+    follower_ends: std::collections::BTreeMap<i32, Offset>,
+    /// Appended, but not readable yet.
+    unreadable_bytes: u64,
+    waiters: Waiters,
+    settings: Option<(Arc<metadata::Configs>, Arc<TopicSettings>)>,
+}
+
+/// The offsets of a partition at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offsets {
+    pub log_start: Offset,
+    pub last_stable: Offset,
+    pub high_watermark: Offset,
+    pub log_end: Offset,
+}
+
+impl Partition {
+    /// A partition over an open log; it has no role yet.
+    pub fn new(
+        id: PartitionId,
+        topic: Str,
+        (log_dir, directory_id): (PathBuf, Uuid),
+        disk: Disk,
+        metrics: Arc<TopicMetrics>,
+        log: Log,
+    ) -> Partition {
+        let state = State {
+            role: Role::None,
+            leader_epoch: -1,
+            partition_epoch: -1,
+            replicas: Vec::new(),
+            isr: Vec::new(),
+            node_id: -1,
+            log_start: log.log_start_offset(),
+            log_end: log.log_end_offset(),
+            flushed_end: log.recovery_point(),
+            high_watermark: log.high_watermark(),
+            last_stable: log.last_stable_offset(),
+            counts_flushed: false,
+            follower_ends: Default::default(),
+            unreadable_bytes: 0,
+            waiters: Waiters::default(),
+            settings: None,
+        };
+        let (log, state) = (Mutex::new(log), Mutex::new(state));
+        Partition { id, topic, log_dir, directory_id, metrics, disk, log, state }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no code that holds this lock panics")
+    }
+
+    /// The log; inside a disk job only.
+    pub(crate) fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().expect("no code that holds this lock panics")
+    }
+
+    /// The settings of the topic under an image; worked out once for each version of the configs.
+    pub fn settings(&self, image: &Image, server: &Configs, node_id: i32) -> Arc<TopicSettings> {
+        if let Some((of, settings)) = &self.state().settings
+            && Arc::ptr_eq(of, &image.configs)
+        {
+            return Arc::clone(settings);
+        }
+        let settings = Arc::new(TopicSettings::of(image, server, node_id, &self.topic));
+        self.state().settings = Some((Arc::clone(&image.configs), Arc::clone(&settings)));
+        settings
+    }
+
+    pub fn offsets(&self) -> Offsets {
+        self.state().offsets()
+    }
+
+    /// Appends a batch as the leader. When this returns, its place in the log is fixed; whether it is committed is what
+    /// `committed` tells.
+    ///
+    /// Cancellation is safe: the job runs whole or not at all.
+    pub async fn append_as_leader(self: &Arc<Self>, produced: Produced) -> Result<Appended, AppendError> {
+        let (partition, settings) = (Arc::clone(self), Arc::clone(&produced.settings));
+        let appended = self.disk.run(move |fs| partition.append(fs, produced)).await??;
+        if appended.flush_due || settings.flush_on_acknowledge {
+            self.flush_to(appended.last_offset.next()).await.map_err(AppendError::Flush)?;
+        }
+        Ok(appended)
+    }
+
+    fn append(&self, fs: &Fs, produced: Produced) -> Result<Appended, AppendError> {
+        let Produced { batch, rules, settings, wants_all } = produced;
+        let mut log = self.log();
+        let leader_epoch = {
+            let mut state = self.state();
+            state.check_leader(-1)?;
+            let wanted = settings.min_insync_replicas.min(state.replicas.len());
+            if wants_all && state.isr.len() < wanted {
+                return Err(AppendError::NotEnoughReplicas { in_sync: state.isr.len(), wanted });
+            }
+            state.counts_flushed = settings.flush_on_acknowledge;
+            LeaderEpoch(state.leader_epoch)
+        };
+        let bytes = batch.size_bytes() as u64;
+        let mut appended = log.append_own(fs, batch, leader_epoch, rules.now_ms, &settings.log)?;
+        if rules.timestamp_type == TimestampType::LogAppendTime && !appended.duplicate {
+            appended.log_append_time_ms = rules.now_ms;
+        }
+        let mut state = self.state();
+        state.unreadable_bytes += if appended.duplicate { 0 } else { bytes };
+        state.observe(&mut log);
+        Ok(appended)
+    }
+
+    /// Makes everything below `end` durable. Who comes while another flush is on its way finds its work done by that one:
+    /// the jobs stand in one queue, and the first of them flushes for all that were appended before it.
+    pub async fn flush_to(self: &Arc<Self>, end: Offset) -> std::io::Result<()> {
+        let partition = Arc::clone(self);
+        let flushed = self.disk.run_slow(move |fs| {
+            let mut log = partition.log();
+            if log.recovery_point() < end {
+                log.flush(fs)?;
+            }
+            partition.state().observe(&mut log);
+            Ok(())
+        });
+        flushed.await.unwrap_or_else(|gone| Err(std::io::Error::other(gone)))
+    }
+
+    /// Waits until the record at `last_offset` is committed.
+    pub fn committed(&self, last_offset: Offset) -> CommitWait {
+        let mut state = self.state();
+        if state.role != Role::Leader {
+            return CommitWait::Ready(Commit::Lost);
+        }
+        if last_offset < state.high_watermark {
+            return CommitWait::Ready(Commit::Reached);
+        }
+        CommitWait::Waiting(state.waiters.wait_for_commit(last_offset))
+    }
+
+    /// Whether fewer replicas are in sync than the topic wants: asked after a commit.
+    pub fn lacks_replicas(&self, settings: &TopicSettings) -> bool {
+        let state = self.state();
+        state.isr.len() < settings.min_insync_replicas.min(state.replicas.len())
+    }
+
+    /// Parks a fetch until more than what it saw is readable; None if that is so already.
+    pub fn park(
+        self: &Arc<Self>,
+        parked: &Arc<Parked>,
+        isolation: Isolation,
+        beyond: Offset,
+    ) -> Option<ParkedHere> {
+        let mut state = self.state();
+        if state.role != Role::Leader || state.readable_end(isolation) > beyond {
+            return None;
+        }
+        let id = state.waiters.park(parked, isolation, beyond);
+        Some(ParkedHere { partition: Arc::clone(self), id })
+    }
+
+    /// A follower that is in the ISR has everything below `log_end`.
+    pub async fn follower_has(self: &Arc<Self>, follower: i32, log_end: Offset) -> Result<(), DiskGone> {
+        if !self.state().follower_moves(follower, log_end) {
+            return Ok(());
+        }
+        let partition = Arc::clone(self);
+        self.disk
+            .run(move |_| {
+                let mut log = partition.log();
+                partition.state().observe(&mut log);
+            })
+            .await
+    }
+
+    /// What the checkpoints of the log dir say of this log.
+    pub fn checkpoint(&self) -> storage::LogCheckpoint {
+        let log = self.log();
+        storage::LogCheckpoint {
+            recovery_point: log.recovery_point().0,
+            log_start_offset: log.log_start_offset().0,
+            high_watermark: log.high_watermark().0,
+        }
+    }
+
+    /// Bytes of the log. Taken when metrics are asked for.
+    pub fn size_bytes(&self) -> u64 {
+        self.log().size_bytes()
+    }
+}
+
+/// A commit that is there, or is waited for.
+#[derive(Debug)]
+pub enum CommitWait {
+    Ready(Commit),
+    Waiting(oneshot::Receiver<Commit>),
+}
+
+impl CommitWait {
+    pub async fn wait(self) -> Commit {
+        match self {
+            CommitWait::Ready(commit) => commit,
+            // The partition itself is gone: its topic was deleted.
+            CommitWait::Waiting(receiver) => receiver.await.unwrap_or(Commit::Lost),
+        }
+    }
+}
+
+/// A fetch's place among the waiters; dropping it gives the place up.
+#[derive(Debug)]
+pub struct ParkedHere {
+    partition: Arc<Partition>,
+    id: u64,
+}
+
+impl Drop for ParkedHere {
+    fn drop(&mut self) {
+        self.partition.state().waiters.unpark(self.id);
+    }
+}
+
+impl State {
+    fn offsets(&self) -> Offsets {
+        Offsets {
+            log_start: self.log_start,
+            last_stable: self.last_stable,
+            high_watermark: self.high_watermark,
+            log_end: self.log_end,
+        }
+    }
+
+    fn readable_end(&self, isolation: Isolation) -> Offset {
+        match isolation {
+            Isolation::ReadUncommitted => self.high_watermark,
+            Isolation::ReadCommitted => self.last_stable,
+        }
+    }
+
+    /// Takes over what the log says, moves the high watermark if it may move, and wakes who can go on.
+    fn observe(&mut self, log: &mut Log) {
+        self.log_start = log.log_start_offset();
+        self.log_end = log.log_end_offset();
+        self.flushed_end = log.recovery_point();
+        if self.role == Role::Leader {
+            let target = self.commit_point();
+            if target > log.high_watermark() {
+                log.set_high_watermark(target);
+            }
+        }
+        self.high_watermark = log.high_watermark();
+        self.last_stable = log.last_stable_offset();
+        let readable = self.high_watermark == self.log_end;
+        let bytes = if readable { std::mem::take(&mut self.unreadable_bytes) } else { self.unreadable_bytes };
+        self.waiters.advance(self.high_watermark, self.last_stable, bytes);
+    }
+
+    /// Up to where every member of the ISR has the log.
+    fn commit_point(&self) -> Offset {
+        let own = if self.counts_flushed { self.flushed_end } else { self.log_end };
+        let others = self.isr.iter().filter(|id| **id != self.node_id);
+        // A member that has not fetched since this leader began has nothing for certain.
+        others.map(|id| self.follower_ends.get(id).copied().unwrap_or(Offset::ZERO)).fold(own, Offset::min)
+    }
+
+    /// Notes the log end of a follower; true if the high watermark may move.
+    fn follower_moves(&mut self, follower: i32, log_end: Offset) -> bool {
+        if self.role != Role::Leader || !self.replicas.contains(&follower) {
+            return false;
+        }
+        let known = self.follower_ends.entry(follower).or_insert(Offset::ZERO);
+        let moved = log_end > *known;
+        *known = log_end;
+        moved && self.isr.contains(&follower)
+    }
+}

@@ -1,0 +1,220 @@
+//! Reading a partition: records, and offsets by time.
+
+use std::sync::Arc;
+
+use host::{DiskGone, FileRegion, Fs};
+use protocol::ids::Offset;
+use storage::{AbortedTransaction, FoundTimestamp, Read, ReadLimits};
+
+use super::{Offsets, Partition};
+use crate::waiters::Isolation;
+
+/// Why this replica does not answer for the partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LeaderError {
+    #[error("this broker does not lead the partition")]
+    NotLeader,
+    #[error("the leader epoch is {current} by now")]
+    Fenced { current: i32 },
+    #[error("the leader epoch known here is {current}")]
+    UnknownEpoch { current: i32 },
+}
+
+/// Why nothing was read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error(transparent)]
+    Leader(#[from] LeaderError),
+    #[error("broker {0} has no replica of the partition")]
+    NotReplica(i32),
+    #[error("the offset is outside of the log")]
+    OutOfRange,
+    #[error("the records are in tiered storage, which is not served yet")]
+    Remote,
+    #[error("the log cannot be read: {0}")]
+    Io(#[from] std::io::Error),
+    #[error(transparent)]
+    Disk(#[from] DiskGone),
+}
+
+/// What a fetch asks of one partition.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadRequest {
+    pub offset: Offset,
+    /// -1: of any epoch.
+    pub leader_epoch: i32,
+    /// The epoch of the last record that the reader has, or -1 if it does not tell.
+    pub last_fetched_epoch: i32,
+    pub isolation: Isolation,
+    /// The follower that reads; None for a consumer.
+    pub follower: Option<i32>,
+    pub bytes_max: u64,
+    /// Give the first batch even if it is larger.
+    pub at_least_one: bool,
+}
+
+/// What a fetch gets of one partition.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    pub offsets: Offsets,
+    /// The end of what this reader may see.
+    pub readable_end: Offset,
+    pub region: Option<FileRegion>,
+    /// For read_committed: the aborted transactions among the records.
+    pub aborted: Option<Vec<AbortedTransaction>>,
+    /// The reader's log is another one after this (epoch, end offset).
+    pub diverging: Option<(i32, Offset)>,
+}
+
+/// What ListOffsets asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OffsetQuery {
+    Earliest,
+    EarliestLocal,
+    Latest,
+    MaxTimestamp,
+    At(i64),
+}
+
+/// What ListOffsets gets; None in both where there is no such record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OffsetFound {
+    pub timestamp: i64,
+    pub offset: Offset,
+    pub leader_epoch: Option<i32>,
+}
+
+/// Why there is no answer to ListOffsets.
+#[derive(Debug, thiserror::Error)]
+pub enum OffsetError {
+    #[error(transparent)]
+    Leader(#[from] LeaderError),
+    #[error("the log cannot be read: {0}")]
+    Io(#[from] std::io::Error),
+    #[error(transparent)]
+    Disk(#[from] DiskGone),
+}
+
+impl Partition {
+    /// Finds the records at an offset. They are not touched: what is returned is where they lie.
+    pub async fn read(self: &Arc<Self>, request: ReadRequest) -> Result<Fetched, ReadError> {
+        if let Some(nothing) = self.nothing_new(&request)? {
+            return Ok(nothing);
+        }
+        let partition = Arc::clone(self);
+        self.disk.read(move |fs| partition.read_log(fs, &request)).await?
+    }
+
+    /// The answer to a reader at the end, which needs no disk.
+    fn nothing_new(&self, request: &ReadRequest) -> Result<Option<Fetched>, ReadError> {
+        let state = self.state();
+        state.check_leader(request.leader_epoch)?;
+        if let Some(follower) = request.follower
+            && !state.replicas.contains(&follower)
+        {
+            return Err(ReadError::NotReplica(follower));
+        }
+        let offsets = state.offsets();
+        let readable_end = match request.follower {
+            Some(_) => offsets.log_end,
+            None => state.readable_end(request.isolation),
+        };
+        let is_at_end = request.last_fetched_epoch < 0
+            && (readable_end..=offsets.log_end).contains(&request.offset)
+            && request.offset >= offsets.log_start;
+        let aborted = (request.isolation == Isolation::ReadCommitted).then(Vec::new);
+        let nothing = Fetched { offsets, readable_end, region: None, aborted, diverging: None };
+        Ok(is_at_end.then_some(nothing))
+    }
+
+    fn read_log(&self, fs: &Fs, request: &ReadRequest) -> Result<Fetched, ReadError> {
+        let mut log = self.log();
+        let (offsets, readable_end) = {
+            let state = self.state();
+            state.check_leader(request.leader_epoch)?;
+            let end = if request.follower.is_some() {
+                state.log_end
+            } else {
+                state.readable_end(request.isolation)
+            };
+            (state.offsets(), end)
+        };
+        let mut fetched = Fetched { offsets, readable_end, region: None, aborted: None, diverging: None };
+        if request.last_fetched_epoch >= 0 {
+            let (epoch, end) =
+                log.end_of_leader_epoch(request.last_fetched_epoch).ok_or(ReadError::OutOfRange)?;
+            if request.last_fetched_epoch > log.latest_leader_epoch().unwrap_or(-1) {
+                return Err(ReadError::OutOfRange);
+            }
+            if epoch < request.last_fetched_epoch || end < request.offset {
+                fetched.diverging = Some((epoch, end));
+                return Ok(fetched);
+            }
+        }
+        let limits = ReadLimits {
+            upper: readable_end,
+            bytes_max: request.bytes_max,
+            at_least_one: request.at_least_one,
+        };
+        let slice = match log.read(fs, request.offset, limits) {
+            Ok(Read::Local(slice)) => slice,
+            Ok(Read::Remote) => return Err(ReadError::Remote),
+            Err(storage::ReadError::OutOfRange { .. }) => return Err(ReadError::OutOfRange),
+            Err(storage::ReadError::Io(error)) => return Err(ReadError::Io(error)),
+        };
+        if request.isolation == Isolation::ReadCommitted && request.follower.is_none() {
+            // A superset of what the region covers: consumers filter by producer and offset.
+            fetched.aborted = Some(match slice.region {
+                Some(_) => log.aborted_transactions(fs, request.offset, readable_end)?,
+                None => Vec::new(),
+            });
+        }
+        fetched.region = slice.region;
+        Ok(fetched)
+    }
+
+    /// Finds an offset by time or by name.
+    pub async fn find_offset(
+        self: &Arc<Self>,
+        query: OffsetQuery,
+        leader_epoch: i32,
+        isolation: Isolation,
+    ) -> Result<Option<OffsetFound>, OffsetError> {
+        let partition = Arc::clone(self);
+        self.disk.read(move |fs| partition.find_in_log(fs, query, leader_epoch, isolation)).await?
+    }
+
+    fn find_in_log(
+        &self,
+        fs: &Fs,
+        query: OffsetQuery,
+        leader_epoch: i32,
+        isolation: Isolation,
+    ) -> Result<Option<OffsetFound>, OffsetError> {
+        let mut log = self.log();
+        let (current_epoch, readable_end) = {
+            let state = self.state();
+            state.check_leader(leader_epoch)?;
+            (state.leader_epoch, state.readable_end(isolation))
+        };
+        // An empty log knows no epoch yet; its next record will have the current one.
+        let named = |offset: Offset, epoch: Option<i32>| {
+            Some(OffsetFound { timestamp: -1, offset, leader_epoch: epoch.or(Some(current_epoch)) })
+        };
+        let (start, local) = (log.log_start_offset(), log.local_log_start_offset());
+        let found = match query {
+            OffsetQuery::Earliest => return Ok(named(start, log.leader_epoch_of(start))),
+            OffsetQuery::EarliestLocal => return Ok(named(local, log.leader_epoch_of(local))),
+            OffsetQuery::Latest => return Ok(named(readable_end, Some(current_epoch))),
+            OffsetQuery::MaxTimestamp => log.max_timestamp(fs)?,
+            OffsetQuery::At(timestamp) => log.offset_of_timestamp(fs, timestamp)?,
+        };
+        Ok(found.filter(|f| f.offset < readable_end).map(
+            |FoundTimestamp { timestamp, offset, leader_epoch }| OffsetFound {
+                timestamp,
+                offset,
+                leader_epoch,
+            },
+        ))
+    }
+}
