@@ -251,6 +251,5 @@ mod tests {
         assert!(
             wrong(&[listeners, ("inter.broker.listener.name", "X")]).contains("inter.broker.listener.name")
         );
-        assert!(wrong(&[listeners, ("log.dirs", "a,b,a")]).contains("twice"));
     }
 }

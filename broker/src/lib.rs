@@ -7,23 +7,23 @@
 //! ```
 //! **Invariant:** knows the controller by the wire only, never how it decides.
 
-mod auto_creation;
+pub mod auto_creation;
 mod broker;
 pub mod config;
-mod controller_link;
-mod dispatch;
-mod errors;
-mod forwarding;
-mod handlers;
+pub mod controller_link;
+pub mod dispatch;
+pub mod errors;
+pub mod forwarding;
+pub mod handlers;
 mod http;
-mod log_dirs;
-mod metadata_cache;
-mod metrics;
-mod partition;
-mod producer_ids;
-mod replicas;
-mod topic_settings;
-mod waiters;
+pub mod log_dirs;
+pub mod metadata_cache;
+pub mod metrics;
+pub mod partition;
+pub mod producer_ids;
+pub mod replicas;
+pub mod topic_settings;
+pub mod waiters;
 
 pub use broker::{Broker, StartError};
 pub use config::{BrokerConfig, ConfigError};

@@ -69,7 +69,9 @@ impl LogDirs {
             });
             let (files, logs) = opened.await??;
             // Of a log that stands in two dirs (a move that was cut short) the first counts.
-            logs.into_iter().for_each(|log| drop(found.entry(log).or_insert(at)));
+            for log in logs {
+                found.entry(log).or_insert(at);
+            }
             dirs.push(Arc::new(Dir { files, disk, offline: AtomicBool::new(false) }));
         }
         Ok(LogDirs { dirs, cluster_id, found, failed: Notify::new() })

@@ -52,6 +52,10 @@ fn config(pairs: &[(&str, &str)]) -> BrokerConfig {
     config
 }
 
+fn controllers(handle: &wire::ServerHandle) -> ControllerEndpoints {
+    ControllerEndpoints::default().address(100, &format!("controller:{}", handle.local_addr().port()))
+}
+
 /// Runs a test against a broker that is ready.
 fn with_broker<T, F>(pairs: &[(&str, &str)], test: T)
 where
@@ -64,7 +68,7 @@ where
     let run = async move {
         let (controller_host, broker_host) = (controller.host(), broker.host());
         let (controller, handle) = TestController::start(&controller_host).await;
-        let controllers = ControllerEndpoints::default().address(100, &handle.local_addr().to_string());
+        let controllers = controllers(&handle);
         let broker = Broker::start(&broker_host, config, controllers.clone()).await.expect("started");
         broker.ready().await;
         test(Rig { controller, broker, controllers, host }).await;
@@ -74,7 +78,7 @@ where
 
 impl Rig {
     pub(super) async fn connect(&self) -> Connection {
-        let address = self.broker.local_addrs()[0].to_string();
+        let address = format!("broker:{}", self.broker.local_addrs()[0].port());
         let stream = self.host.net().connect(&address).await.expect("the broker listens");
         Connection::start(&self.host, stream, "broker", ConnectionOptions::default())
     }

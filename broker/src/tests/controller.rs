@@ -18,7 +18,7 @@ use protocol::{Chunk, Decoder, Encoder, ErrorCode, Message, Records, Str, Uuid};
 use tokio::sync::watch;
 use wire::{Api, Context, Reply, Server, ServerConfig, ServerHandle, Table};
 
-pub(super) struct TestController {
+pub(crate) struct TestController {
     host: Host,
     table: Arc<Table<TestController>>,
     state: Mutex<State>,
@@ -119,6 +119,8 @@ impl TestController {
                 replicas: replicas.to_vec(),
                 isr: replicas.to_vec(),
                 leader: replicas[0],
+                leader_epoch: 0,
+                partition_epoch: 0,
                 directories: vec![Uuid::ZERO; replicas.len()],
                 ..Default::default()
             })

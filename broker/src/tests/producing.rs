@@ -100,7 +100,12 @@ fn null_records_close_the_connection() {
 fn an_idempotent_producer_writes_once() {
     with_broker(&[], async |rig: Rig| {
         rig.topic("t", &[1], &[]).await;
-        let request = InitProducerIdRequest { producer_id: -1, producer_epoch: -1, ..Default::default() };
+        let request = InitProducerIdRequest {
+            transactional_id: None,
+            producer_id: -1,
+            producer_epoch: -1,
+            ..Default::default()
+        };
         let first = rig.call(4, &request).await;
         let second = rig.call(4, &request).await;
         let third = rig.call(0, &request).await;

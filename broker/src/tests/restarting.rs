@@ -12,7 +12,7 @@ fn lives_again(is_clean: bool) {
     let (controller, controllers) = world
         .block_on(LIMIT, async move {
             let (controller, handle) = TestController::start(&controller_host).await;
-            let controllers = ControllerEndpoints::default().address(100, &handle.local_addr().to_string());
+            let controllers = super::controllers(&handle);
             let broker = Broker::start(&first.host(), config(&[]), controllers.clone()).await.unwrap();
             broker.ready().await;
             let rig = Rig { controller, broker, controllers, host: driver };
