@@ -89,7 +89,7 @@ impl Plan {
         for name in configs.unknown() {
             write_note(&format!("{name} is not a setting that Kafka 4.3 or Weir knows; it is ignored"));
         }
-        let roles = configs.list("process.roles");
+        let roles = items(&configs, "process.roles");
         if let Some(role) = roles.iter().find(|r| !["broker", "controller"].contains(&r.as_str())) {
             return Err(format!("process.roles: {role:?} is no role; broker, controller or both are"));
         }
@@ -99,19 +99,17 @@ impl Plan {
         if !configs.is_set("node.id") || configs.int("node.id") < 0 {
             return Err("node.id must be set to a number from 0 on".to_owned());
         }
-        let dirs: Vec<String> = configs
-            .opt_string("log.dirs")
-            .map_or_else(Vec::new, |d| d.split(',').map(|d| d.trim().to_owned()).collect());
-        if dirs.iter().any(String::is_empty) {
+        let dirs = log_dirs(&configs);
+        if dirs.is_empty() {
             return Err("log.dirs names no directory".to_owned());
         }
-        let listeners = endpoints::parse_listeners("listeners", &configs.string("listeners"))?;
-        let map = configs.string("listener.security.protocol.map");
+        let listeners = endpoints::parse_listeners("listeners", &items(&configs, "listeners").join(","))?;
+        let controller_names: Vec<String> =
+            items(&configs, "controller.listener.names").iter().map(|n| n.to_uppercase()).collect();
+        let map = protocol_map(&configs, &controller_names);
         for listener in &listeners {
             endpoints::security_of(&listener.name, &map)?;
         }
-        let controller_names: Vec<String> =
-            configs.list("controller.listener.names").iter().map(|n| n.to_uppercase()).collect();
         let is_controller = roles.iter().any(|r| r == "controller");
         let voters = voters(&configs, &values, &listeners, &controller_names)?;
         let controller = if is_controller {
@@ -126,6 +124,31 @@ impl Plan {
         };
         Ok(Plan { broker, cluster_id, controller, voters })
     }
+}
+
+/// `listener.security.protocol.map`; where it is not set, the controller's listeners are plaintext, as in Kafka.
+fn protocol_map(configs: &Configs, controller_names: &[String]) -> String {
+    let mut map = configs.string("listener.security.protocol.map");
+    if !configs.is_set("listener.security.protocol.map") {
+        for name in controller_names {
+            map.push_str(&format!(",{name}:PLAINTEXT"));
+        }
+    }
+    map
+}
+
+/// The items of a list; none if it is null, or required and not set.
+fn items(configs: &Configs, name: &str) -> Vec<String> {
+    match configs.find(name) {
+        Some(config::Value::List(items)) => items,
+        _ => Vec::new(),
+    }
+}
+
+/// `log.dirs`, or `log.dir` where it is not set.
+fn log_dirs(configs: &Configs) -> Vec<String> {
+    let name = if configs.is_set("log.dirs") { "log.dirs" } else { "log.dir" };
+    items(configs, name).into_iter().filter(|d| !d.trim().is_empty()).collect()
 }
 
 /// `controller.quorum.voters`; a lone controller that names none is its own quorum.
@@ -174,7 +197,7 @@ fn controller_config(
         return Err("controller.listener.names must name one of listeners for a controller".to_owned());
     }
     let dir = values.get("metadata.log.dir").filter(|d| !d.trim().is_empty()).cloned();
-    let first = configs.opt_string("log.dirs").and_then(|d| d.split(',').next().map(|d| d.trim().to_owned()));
+    let first = log_dirs(configs).into_iter().next();
     let cluster_id = match values.get("cluster.id") {
         Some(id) => Some(id.parse::<Uuid>().map_err(|e| format!("cluster.id: {e}"))?),
         None => None,
