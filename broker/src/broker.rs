@@ -308,11 +308,17 @@ async fn serve(broker: Arc<Broker>, bound: Vec<Bound>) {
     tracing::info!(node = broker.config.node_id, listeners = ?broker.addresses, "serving");
 }
 
-/// Writes the checkpoints of all logs now and then: recovery after a crash reads what is behind them.
+/// Flushes finished segments and writes the checkpoints of all logs now and then: recovery after a crash reads what is
+/// behind them.
 async fn write_checkpoints(broker: Arc<Broker>) {
     let mut last = Default::default();
     loop {
         broker.host.clock().sleep(bounds::CHECKPOINT_INTERVAL).await;
+        for partition in broker.replicas.all() {
+            if let Err(error) = partition.flush_finished().await {
+                broker.log_dirs.set_offline(&partition.log_dir, &error.to_string());
+            }
+        }
         let now = broker.replicas.checkpoints();
         if now != last {
             broker.log_dirs.write_checkpoints(&now).await;

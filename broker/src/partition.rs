@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use host::{Disk, DiskGone, Fs};
 use metadata::Image;
-use protocol::batch::{AppendRules, Batch, TimestampType};
+use protocol::batch::{AppendRules, Batch};
 use protocol::config::Configs;
 use protocol::ids::{LeaderEpoch, Offset, PartitionId};
 use protocol::{Str, Uuid};
@@ -92,6 +92,8 @@ pub(crate) struct State {
     counts_flushed: bool,
     /// The log ends of followers, as their fetches tell.
     follower_ends: std::collections::BTreeMap<i32, Offset>,
+    /// A segment was finished: the sooner it is durable, the less is read after a crash.
+    wants_flush: bool,
     /// Appended, but not readable yet.
     unreadable_bytes: u64,
     waiters: Waiters,
@@ -131,6 +133,7 @@ impl Partition {
             last_stable: log.last_stable_offset(),
             counts_flushed: false,
             follower_ends: Default::default(),
+            wants_flush: false,
             unreadable_bytes: 0,
             waiters: Waiters::default(),
             settings: None,
@@ -191,12 +194,10 @@ impl Partition {
             LeaderEpoch(state.leader_epoch)
         };
         let bytes = batch.size_bytes() as u64;
-        let mut appended = log.append_own(fs, batch, leader_epoch, rules.now_ms, &settings.log)?;
-        if rules.timestamp_type == TimestampType::LogAppendTime && !appended.duplicate {
-            appended.log_append_time_ms = rules.now_ms;
-        }
+        let appended = log.append_validated(fs, batch, leader_epoch, &rules, &settings.log)?;
         let mut state = self.state();
         state.unreadable_bytes += if appended.duplicate { 0 } else { bytes };
+        state.wants_flush |= appended.rolled;
         state.observe(&mut log);
         Ok(appended)
     }
@@ -214,6 +215,18 @@ impl Partition {
             Ok(())
         });
         flushed.await.unwrap_or_else(|gone| Err(std::io::Error::other(gone)))
+    }
+
+    /// Makes finished segments durable, if there are any.
+    pub async fn flush_finished(self: &Arc<Self>) -> std::io::Result<()> {
+        let end = {
+            let mut state = self.state();
+            if !std::mem::take(&mut state.wants_flush) {
+                return Ok(());
+            }
+            state.log_end
+        };
+        self.flush_to(end).await
     }
 
     /// Waits until the record at `last_offset` is committed.
