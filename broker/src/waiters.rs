@@ -139,7 +139,7 @@ impl Waiters {
     }
 
     #[cfg(test)]
-    pub fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.commits.len() + self.fetches.len()
     }
 }
