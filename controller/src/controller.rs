@@ -89,6 +89,7 @@ pub enum StartError {
 /// A running controller. Dropping it does not stop it: `stop` does.
 pub struct Controller {
     pub(crate) node: Arc<Node>,
+    store: LogStore,
     listener: listener::Listening,
     tasks: Mutex<Vec<Task<()>>>,
     _lock: Arc<host::LockGuard>,
@@ -136,9 +137,9 @@ impl Controller {
         let tasks = vec![
             host.spawn("controller quorum", quorum.join()),
             host.spawn("controller fencing", fencing::run(node.clone())),
-            host.spawn("controller snapshots", keep_small(node.clone(), store)),
+            host.spawn("controller snapshots", keep_small(node.clone(), store.clone())),
         ];
-        Ok(Controller { node, listener, tasks: Mutex::new(tasks), _lock: Arc::new(lock) })
+        Ok(Controller { node, store, listener, tasks: Mutex::new(tasks), _lock: Arc::new(lock) })
     }
 
     /// A connection within this process, served like any other.
@@ -192,6 +193,7 @@ impl Controller {
         if let Err(error) = self.node.raft.shutdown().await {
             tracing::warn!(%error, "Raft did not stop as it should");
         }
+        self.store.close().await;
     }
 
     /// Gives leadership to the voter that has the most of the log, and waits a moment until it has taken over.

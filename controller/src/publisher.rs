@@ -105,7 +105,7 @@ impl Publisher {
             let index = committed.applied.unwrap_or(0);
             log.batches.push_back(Published { end_offset, index, bytes: batches });
             log.end_offset = end_offset;
-            log.trim();
+            log.trim_to(bounds::CONTROLLER_PUBLISHED_BYTES_MAX);
         }
         self.committed.send_replace(committed);
     }
@@ -130,11 +130,17 @@ impl Publisher {
     pub fn set_checkpoint(&self, checkpoint: Checkpoint) {
         let mut log = self.log();
         log.checkpoint = Some(checkpoint);
-        log.trim();
+        log.trim_to(bounds::CONTROLLER_PUBLISHED_BYTES_MAX);
     }
 
     pub fn checkpoint(&self) -> Option<Checkpoint> {
         self.log().checkpoint.clone()
+    }
+
+    /// Drops everything that the checkpoint covers, as if memory were full.
+    #[cfg(test)]
+    pub(crate) fn forget_covered(&self) {
+        self.log().trim_to(0);
     }
 
     /// The record offset after a Raft entry: of the last one up to `index` that has records.
@@ -164,9 +170,9 @@ impl Publisher {
 
 impl Log {
     /// Drops batches that a checkpoint covers, oldest first, once there are too many.
-    fn trim(&mut self) {
+    fn trim_to(&mut self, bytes_max: usize) {
         let covered = self.checkpoint.as_ref().map_or(0, |c| c.end_offset);
-        while self.bytes > bounds::CONTROLLER_PUBLISHED_BYTES_MAX {
+        while self.bytes > bytes_max {
             match self.batches.front() {
                 Some(first) if first.end_offset <= covered => {
                     self.bytes -= first.bytes.len();

@@ -4,6 +4,7 @@
 //! grow within a life. Checked at the end, when everything has healed: everything acknowledged is there, and work goes on.
 #![allow(clippy::unwrap_used)]
 
+mod brokers;
 mod chaos;
 mod cluster;
 

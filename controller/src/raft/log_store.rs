@@ -69,6 +69,8 @@ enum Done {
     Nobody,
     Appended(IOFlushed<TypeConfig>),
     Waiting(oneshot::Sender<io::Result<()>>),
+    /// The last one: the store is closed after it.
+    Closing(oneshot::Sender<()>),
 }
 
 fn entry_key(index: u64) -> Bytes {
@@ -213,6 +215,16 @@ impl LogStore {
         Ok(())
     }
 
+    /// Writes what is queued and closes the store. Whatever comes afterwards fails.
+    pub async fn close(&self) {
+        let (sender, closed) = oneshot::channel();
+        let last = Write { batch: Batch::default(), sync: false, done: Done::Closing(sender) };
+        if self.send(last).await.is_ok() {
+            // The writer is gone if the node's disk is.
+            let _ = closed.await;
+        }
+    }
+
     async fn send(&self, write: Write) -> io::Result<()> {
         self.shared.writes.send(write).await.map_err(|_| io::Error::other("the writer of the metadata log has ended"))
     }
@@ -248,6 +260,7 @@ async fn write_loop(disk: Disk, kv: Arc<dyn Kv>, mut queue: mpsc::Receiver<Write
             }
             failed = error;
         }
+        let mut closing = None;
         for done in waiting {
             let result = failed.as_ref().map_or(Ok(()), |e| Err(io::Error::other(e.clone())));
             match done {
@@ -257,7 +270,14 @@ async fn write_loop(disk: Disk, kv: Arc<dyn Kv>, mut queue: mpsc::Receiver<Write
                     // Whoever gave up waiting does not need the answer.
                     let _ = sender.send(result);
                 }
+                Done::Closing(sender) => closing = Some(sender),
             }
+        }
+        if let Some(sender) = closing {
+            // Closing a database writes: that too is a job.
+            let _ = disk.run_slow(move |_| drop(kv)).await;
+            let _ = sender.send(());
+            return;
         }
     }
 }
