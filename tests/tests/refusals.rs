@@ -96,6 +96,10 @@ fn a_directory_that_cannot_be_written_is_named() {
     }
 }
 
+/// A file that is in order.
+const BASE: &str = "process.roles=broker,controller\nnode.id=1\ncontroller.listener.names=CONTROLLER\n\
+    listeners=PLAINTEXT://127.0.0.1:0,CONTROLLER://127.0.0.1:0\n";
+
 #[test]
 fn a_bad_config_is_named_with_its_place() {
     let dir = tempfile::tempdir().unwrap();
@@ -113,14 +117,9 @@ fn a_bad_config_is_named_with_its_place() {
     ];
     for (text, named) in cases {
         let file = dir.path().join("server.properties");
-        std::fs::write(
-            &file,
-            format!("log.dirs={}\n{text}", data.display()).replace("\nlog.dirs=\n", "\nlog.dirs=\n"),
-        )
-        .unwrap();
-        if named == "line 2" {
-            std::fs::write(&file, text).unwrap();
-        }
+        // The bad line comes last, and the last one counts.
+        let whole = format!("{BASE}log.dirs={}\n{text}", data.display());
+        std::fs::write(&file, if named == "line 2" { text.to_owned() } else { whole }).unwrap();
         let mut command = Command::new(weir_binary());
         command.args(["server", "--config", file.to_str().unwrap()]);
         let said = refused(command);
