@@ -19,6 +19,7 @@ fn refuse(request: &CreateTopicsRequest, error: ErrorCode, _version: i16) -> Cre
     let result = |topic: &protocol::messages::create_topics_request::CreatableTopic| CreatableTopicResult {
         name: topic.name.clone(),
         error_code: error.code(),
+        error_message: None,
         num_partitions: -1,
         replication_factor: -1,
         ..Default::default()

@@ -190,11 +190,18 @@ impl Plan {
     }
 
     fn refused(&self, topic: &PlannedTopic, index: i32, error: ErrorCode) -> PartitionData {
+        // Kafka tells an empty list where no log was asked, and null where one refused.
+        let never_asked = matches!(
+            error,
+            ErrorCode::UnknownTopicOrPartition
+                | ErrorCode::UnknownTopicId
+                | ErrorCode::TopicAuthorizationFailed
+        );
         let mut answer = PartitionData {
             partition_index: index,
             error_code: error.code(),
             high_watermark: -1,
-            aborted_transactions: None,
+            aborted_transactions: never_asked.then(Vec::new),
             records: Some(Records::default()),
             ..Default::default()
         };
@@ -247,6 +254,9 @@ impl Plan {
                 {
                     leaders.insert(leader, (endpoint, rack));
                 }
+            }
+            if partitions.is_empty() {
+                continue;
             }
             response.responses.push(FetchableTopicResponse {
                 topic: topic.name.clone(),

@@ -110,7 +110,7 @@ impl Partition {
         let state = self.state();
         state.check_leader(request.leader_epoch)?;
         if let Some(follower) = request.follower
-            && !state.replicas.contains(&follower)
+            && (!state.replicas.contains(&follower) || follower == state.node_id)
         {
             return Err(ReadError::NotReplica(follower));
         }
