@@ -17,8 +17,12 @@ pub const REQUEST_BYTES_IN_FLIGHT_MAX: usize = 512 * 1024 * 1024;
 pub const PENDING_ANSWERS_MAX: usize = 128;
 /// Bytes of those answers that may lie in memory (file regions do not count).
 pub const PENDING_ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// A frame buffer starts with this and grows with the bytes received, never with the length announced.
+/// So much of a frame is not counted against the memory of all frames: an idle node's budget is not touched.
 pub const FRAME_BUFFER_BYTES_FIRST: usize = 4 * 1024;
+/// What one read takes at most until a frame proves to be longer. Frame buffers grow with the bytes received.
+pub const READ_BUFFER_BYTES: usize = 64 * 1024;
+/// Buffers for reads that are kept; in use are as many as threads read at the same moment.
+pub const READ_BUFFERS_POOLED_MAX: usize = 16;
 /// A frame that was begun must be complete within this, or the connection is closed.
 pub const FRAME_RECEIVE_TIMEOUT: Duration = Duration::from_secs(120);
 /// ... plus a second for every so many bytes received: a slow line may carry a large frame, a trickle may not.
@@ -113,6 +117,8 @@ pub const SERVER_DRAIN_MAX: Duration = Duration::from_secs(5);
 pub const REFUSALS_LOGGED_PER_SECOND: u32 = 5;
 /// Requests of one client connection that are not answered yet; further callers wait.
 pub const CLIENT_REQUESTS_IN_FLIGHT_MAX: usize = 128;
+/// Memory of all answers that the connections of a pool are receiving.
+pub const CLIENT_RESPONSE_BYTES_IN_FLIGHT_MAX: usize = 512 * 1024 * 1024;
 /// `request.timeout.ms` of our client, and how long connecting may take.
 pub const CLIENT_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long our client goes on trying when errors are retriable (`default.api.timeout.ms`), and its waits in between.

@@ -1,16 +1,21 @@
 //! Frames: `[length i32][payload]`, read from a stream without believing the length.
 //!
-//!     buffer:  [ length | payload ....... received so far |  room to read  ]
-//!                                                         '-- doubles with what was received, up to the frame's end
+//!     socket --> read buffer (64 KiB, borrowed for one read) --copy--> own buffer --> payload
+//!     socket --------------- once 64 KiB of a frame have come -------> own buffer, which doubles with what came
 //!
-//! **Invariant:** a frame reader owns at most twice the bytes that its peer has sent (and 4 KiB), and nothing at all
+//! The copy costs less than the system calls and the growing that it saves, and small requests, which may be held for long
+//! (a fetch that waits), hold no more memory than they need.
+//!
+//! **Invariant:** a frame reader owns at most twice the bytes of the frame that its peer has sent, and nothing at all
 //! between frames. What is over 4 KiB is held against the budget.
 
 use std::io;
+use std::pin::pin;
+use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use host::ReadHalf;
-use protocol::bounds::FRAME_BUFFER_BYTES_FIRST;
+use protocol::bounds::READ_BUFFER_BYTES;
 
 use crate::budget::{FrameBudget, FrameHold};
 
@@ -42,6 +47,8 @@ pub(crate) struct FrameReader {
     buffer: BytesMut,
     /// The buffer's memory belongs to a frame that was cut off its front.
     is_shared: bool,
+    /// What the buffer holds of the budget; goes with the next frame.
+    hold: FrameHold,
     bytes_max: usize,
 }
 
@@ -54,7 +61,7 @@ pub(crate) struct Frame {
 
 impl FrameReader {
     pub(crate) fn new(read: ReadHalf, bytes_max: usize) -> FrameReader {
-        FrameReader { read, buffer: BytesMut::new(), is_shared: false, bytes_max }
+        FrameReader { read, buffer: BytesMut::new(), is_shared: false, hold: FrameHold::default(), bytes_max }
     }
 
     #[cfg(test)]
@@ -70,48 +77,78 @@ impl FrameReader {
         budget: &FrameBudget,
         progress: &impl Progress,
     ) -> Result<Option<Frame>, FrameError> {
-        let mut hold = FrameHold::default();
-        // What `hold` covers; the first buffer is not counted.
-        let mut covered = FRAME_BUFFER_BYTES_FIRST;
         loop {
             if let Some(payload) = self.cut()? {
-                return Ok(Some(Frame { payload, hold }));
+                return Ok(Some(Frame { payload, hold: std::mem::take(&mut self.hold) }));
             }
             if self.buffer.is_empty() {
                 // Between frames nothing is owned.
                 self.buffer = BytesMut::new();
-                self.is_shared = false;
-                self.read.readable().await?;
             }
-            if self.is_shared || self.buffer.len() == self.buffer.capacity() {
-                let wanted = self.wanted_capacity();
-                if wanted > covered {
-                    if !hold.try_grow(budget, wanted - covered) {
-                        progress.waits_for_memory();
-                        // On the heap: it is rare, and an idle connection would carry its size.
-                        Box::pin(hold.grow(budget, wanted - covered)).await;
-                    }
-                    covered = wanted;
+            let received = if self.buffer.len() < READ_BUFFER_BYTES {
+                self.read_through(budget).await?
+            } else {
+                if self.is_shared || self.buffer.len() == self.buffer.capacity() {
+                    self.cover(budget, progress, 2 * self.buffer.len()).await;
+                    self.make_room();
                 }
-                self.make_room(wanted);
-            }
-            if self.read.read_into(&mut self.buffer).await? == 0 {
+                self.read.read_into(&mut self.buffer).await?
+            };
+            if received == 0 {
                 return self.ended();
             }
             progress.received(self.buffer.len());
+            self.cover(budget, progress, self.buffer.len()).await;
         }
     }
 
-    /// Makes the buffer take `capacity` bytes in all.
-    fn make_room(&mut self, capacity: usize) {
+    /// Reads what is there through a buffer of the pool. The buffer is never held while waiting: a stream may turn out not
+    /// to be readable after all, because tokio forgets its readiness only when a read finds nothing.
+    async fn read_through(&mut self, budget: &FrameBudget) -> io::Result<usize> {
+        loop {
+            self.read.readable().await?;
+            let mut borrowed = budget.take_read_buffer();
+            let read = {
+                let mut reading = pin!(self.read.read_into(&mut borrowed));
+                // Cancellation is safe: a read that waits has taken nothing.
+                std::future::poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await
+            };
+            self.append(&borrowed);
+            budget.give_read_buffer(borrowed);
+            if let Poll::Ready(read) = read {
+                return read;
+            }
+        }
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        if self.is_shared || self.buffer.is_empty() {
+            // Exactly what is needed: `extend` would take as much again as the frame before had.
+            let mut own = BytesMut::with_capacity(self.buffer.len() + bytes.len());
+            own.extend_from_slice(&self.buffer);
+            self.buffer = own;
+            self.is_shared = false;
+        }
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// Room for twice what has come, which is what the allocator would grow it to anyway.
+    fn make_room(&mut self) {
         if self.is_shared {
-            // `reserve` would take as much again as the frame before had.
-            let mut own = BytesMut::with_capacity(capacity);
+            let mut own = BytesMut::with_capacity(2 * self.buffer.len());
             own.extend_from_slice(&self.buffer);
             self.buffer = own;
             self.is_shared = false;
         } else {
-            self.buffer.reserve(capacity - self.buffer.len());
+            self.buffer.reserve(self.buffer.len());
+        }
+    }
+
+    async fn cover(&mut self, budget: &FrameBudget, progress: &impl Progress, capacity: usize) {
+        if !self.hold.try_cover(budget, capacity) {
+            progress.waits_for_memory();
+            // On the heap: it is rare, and an idle connection would carry its size.
+            Box::pin(self.hold.wait_for(budget, capacity)).await;
         }
     }
 
@@ -134,11 +171,6 @@ impl FrameReader {
         self.is_shared = true;
         bytes::Buf::advance(&mut frame, 4);
         Ok(Some(frame.freeze()))
-    }
-
-    /// Room for twice what has come: what the allocator would grow it to anyway.
-    fn wanted_capacity(&self) -> usize {
-        (self.buffer.len() * 2).max(FRAME_BUFFER_BYTES_FIRST)
     }
 
     fn ended(&self) -> Result<Option<Frame>, FrameError> {

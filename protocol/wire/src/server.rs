@@ -208,7 +208,8 @@ impl Inner {
         if self.is_draining.load(Ordering::SeqCst) {
             shared.drain();
         }
-        let task = self.host.spawn("wire connection", connection::run(Arc::clone(&shared), stream));
+        // On the heap before it is spawned: a spawned future takes its size twice.
+        let task = self.host.spawn("wire connection", Box::pin(connection::run(Arc::clone(&shared), stream)));
         shared.started(task);
     }
 

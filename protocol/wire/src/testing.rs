@@ -123,8 +123,7 @@ async fn echo(desk: Arc<Desk>, context: Context, body: Decoder) -> Reply<Body> {
     Body::from(body.into_rest()).into()
 }
 
-pub(crate) fn serve(host: &Host, desk: &Arc<Desk>, bound: crate::Bound) -> ServerHandle {
-    assert_eq!(Arc::as_ptr(desk), Arc::as_ptr(desk), "{host:?}");
+pub(crate) fn serve(desk: &Arc<Desk>, bound: crate::Bound) -> ServerHandle {
     let table = desk.table.get_or_init(|| {
         Arc::new(Table::new([
             Api::new(api_versions),
@@ -154,8 +153,8 @@ impl Site {
         let desk = Desk::new(&host);
         let mut config = ServerConfig::new("PLAINTEXT", ADDRESS);
         adapt(&mut config);
-        let (binder, inner) = (host.clone(), Arc::clone(&desk));
-        let start = async move { serve(&binder, &inner, Server::bind(&binder, config).await.unwrap()) };
+        let inner = Arc::clone(&desk);
+        let start = async move { serve(&inner, Server::bind(&host, config).await.unwrap()) };
         let server = world.block_on(Duration::from_secs(1), start).unwrap();
         Site { world, desk, server }
     }

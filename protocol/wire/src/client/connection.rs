@@ -13,7 +13,9 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use host::{Host, ReadHalf, Stream, Task, WriteHalf};
-use protocol::bounds::{CLIENT_REQUESTS_IN_FLIGHT_MAX, RESPONSE_BYTES_MAX};
+use protocol::bounds::{
+    CLIENT_REQUESTS_IN_FLIGHT_MAX, CLIENT_RESPONSE_BYTES_IN_FLIGHT_MAX, RESPONSE_BYTES_MAX,
+};
 use protocol::header::{RequestHeader, decode_response_header};
 use protocol::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, Request, Str};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -55,6 +57,8 @@ pub struct ConnectionOptions {
     /// Requests without an answer; further ones wait.
     pub in_flight_max: usize,
     pub response_bytes_max: usize,
+    /// Memory of answers that are being received; shared by the connections of a pool.
+    pub budget: Arc<FrameBudget>,
 }
 
 impl Default for ConnectionOptions {
@@ -63,6 +67,7 @@ impl Default for ConnectionOptions {
             client_id: Some(Str::from_static("weir")),
             in_flight_max: CLIENT_REQUESTS_IN_FLIGHT_MAX,
             response_bytes_max: RESPONSE_BYTES_MAX,
+            budget: FrameBudget::new(CLIENT_RESPONSE_BYTES_IN_FLIGHT_MAX),
         }
     }
 }
@@ -145,8 +150,9 @@ impl Connection {
             queue: Mutex::new(Queue { next_correlation_id: 0, outgoing, ended: None }),
             closed: tokio::sync::watch::Sender::new(false),
         });
+        // On the heap before it is spawned: a spawned future takes its size twice.
         let task =
-            host.spawn("wire client", run(Arc::clone(&state), stream, incoming, options.response_bytes_max));
+            host.spawn("wire client", Box::pin(run(Arc::clone(&state), stream, incoming, options.clone())));
         let in_flight = Arc::new(Semaphore::new(options.in_flight_max));
         Connection { inner: Arc::new(Inner { peer, options, in_flight, state, task }) }
     }
@@ -296,13 +302,13 @@ async fn run(
     state: Arc<State>,
     stream: Stream,
     incoming: mpsc::UnboundedReceiver<Outgoing>,
-    response_bytes_max: usize,
+    options: ConnectionOptions,
 ) {
     let (read, write) = stream.split();
     let waiting = Mutex::new(VecDeque::new());
     let mut guard = Guard { state: &state, waiting: &waiting, incoming };
     let reason = {
-        let reader = pin!(read_answers(read, &waiting, response_bytes_max));
+        let reader = pin!(read_answers(read, &waiting, &options));
         let writer = pin!(write_requests(write, &waiting, &mut guard.incoming));
         futures_util::future::select(reader, writer).await.factor_first().0
     };
@@ -310,11 +316,14 @@ async fn run(
 }
 
 /// Hands out answers until the stream ends; returns why it did.
-async fn read_answers(read: ReadHalf, waiting: &Mutex<VecDeque<Waiting>>, bytes_max: usize) -> String {
-    let budget = FrameBudget::new(usize::MAX);
-    let mut frames = FrameReader::new(read, bytes_max);
+async fn read_answers(
+    read: ReadHalf,
+    waiting: &Mutex<VecDeque<Waiting>>,
+    options: &ConnectionOptions,
+) -> String {
+    let mut frames = FrameReader::new(read, options.response_bytes_max);
     loop {
-        let frame = match frames.next(&budget, &Unwatched).await {
+        let frame = match frames.next(&options.budget, &Unwatched).await {
             Ok(Some(frame)) => frame,
             Ok(None) => return "the peer closed it".to_owned(),
             Err(error) => return error.to_string(),

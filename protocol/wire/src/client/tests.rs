@@ -191,7 +191,7 @@ fn a_node_reconnects_when_its_server_is_back() {
     let machine = world.node("server");
     let start = |host: host::Host| async move {
         let desk = Desk::new(&host);
-        serve(&host, &desk, Server::bind(&host, ServerConfig::new("PLAINTEXT", ADDRESS)).await.unwrap());
+        serve(&desk, Server::bind(&host, ServerConfig::new("PLAINTEXT", ADDRESS)).await.unwrap());
     };
     let host = world.host();
     let node = Node::new(&host, Target::address(ADDRESS), NodeOptions::default());

@@ -19,9 +19,6 @@ use protocol::ApiKey;
 use crate::BoxFuture;
 use crate::answer::{Answer, Encoded};
 
-/// Capacity that an empty queue may keep.
-const SLOTS_KEPT: usize = 8;
-
 /// What is known of a request while its answer is on the way.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
@@ -158,8 +155,9 @@ impl AnswerQueue {
         }
         let slot = state.slots.pop_front()?;
         state.first += 1;
-        if state.slots.is_empty() && state.slots.capacity() > SLOTS_KEPT {
-            state.slots.shrink_to(SLOTS_KEPT);
+        if state.slots.is_empty() {
+            // An idle connection keeps no room for answers.
+            state.slots = VecDeque::new();
         }
         match slot {
             Slot::Ready(asked, encoded) => Some(Next::Write(asked, encoded)),

@@ -21,7 +21,7 @@ fn with_server(test: impl FnOnce(&Runtime, &Arc<Desk>, &ServerHandle)) {
         let host = host::real::host();
         let desk = Desk::new(&host);
         let bound = Server::bind(&host, ServerConfig::new("PLAINTEXT", "127.0.0.1:0")).await.unwrap();
-        let server = serve(&host, &desk, bound);
+        let server = serve(&desk, bound);
         (desk, server)
     });
     test(&runtime, &desk, &server);
