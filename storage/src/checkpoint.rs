@@ -27,8 +27,10 @@ pub(crate) fn read(fs: &Fs, path: &Path) -> io::Result<Vec<Vec<String>>> {
         return Err(malformed(path, "version 0 is expected in the first line"));
     }
     let count: Option<usize> = lines.next().and_then(|l| l.trim().parse().ok());
-    let entries: Vec<Vec<String>> =
-        lines.filter(|l| !l.trim().is_empty()).map(|l| l.split_whitespace().map(str::to_owned).collect()).collect();
+    let entries: Vec<Vec<String>> = lines
+        .filter(|l| !l.trim().is_empty())
+        .map(|l| l.split_whitespace().map(str::to_owned).collect())
+        .collect();
     if count != Some(entries.len()) {
         return Err(malformed(path, "the number of entries does not match"));
     }

@@ -44,7 +44,15 @@ impl IndexFile {
         exists: bool,
     ) -> IndexFile {
         let written = if exists { None } else { Some(0) };
-        IndexFile { dir: Arc::clone(dir), base_offset, suffix, entry_bytes, file: None, written, pending: Vec::new() }
+        IndexFile {
+            dir: Arc::clone(dir),
+            base_offset,
+            suffix,
+            entry_bytes,
+            file: None,
+            written,
+            pending: Vec::new(),
+        }
     }
 
     pub(crate) fn path(&self) -> PathBuf {
@@ -97,7 +105,11 @@ impl IndexFile {
     pub(crate) fn push(&mut self, fs: &Fs, entry: &[u8]) -> io::Result<()> {
         assert_eq!(entry.len(), self.entry_bytes, "entries are of one size");
         self.pending.extend_from_slice(entry);
-        if self.pending.len() >= PENDING_ENTRIES_MAX * self.entry_bytes { self.write_pending(fs) } else { Ok(()) }
+        if self.pending.len() >= PENDING_ENTRIES_MAX * self.entry_bytes {
+            self.write_pending(fs)
+        } else {
+            Ok(())
+        }
     }
 
     /// Writes what waits; the file exists afterwards.

@@ -41,7 +41,8 @@ impl LeaderEpochs {
     /// Writes the file, durably, if it does not say what is known.
     pub(crate) fn write(&mut self, fs: &Fs) -> io::Result<()> {
         if self.dirty {
-            let lines: Vec<String> = self.entries.iter().map(|(epoch, start)| format!("{epoch} {start}")).collect();
+            let lines: Vec<String> =
+                self.entries.iter().map(|(epoch, start)| format!("{epoch} {start}")).collect();
             checkpoint::write(fs, &self.path, &lines)?;
             self.dirty = false;
         }

@@ -20,7 +20,8 @@ mod time_index;
 mod txn_index;
 
 pub use log::{
-    AppendError, Appended, Flush, FoundTimestamp, Log, LogConfig, LogFiles, OpenError, Read, ReadError, ReadLimits, Slice,
+    AppendError, Appended, Flush, FoundTimestamp, Log, LogConfig, LogFiles, OpenError, Read, ReadError,
+    ReadLimits, Slice,
 };
 pub use log_dirs::{FoundLog, LogCheckpoint, LogDir, LogDirError, MetaProperties};
 pub use producer_state::{Marker, Producer, ProducerBatch, ProducerError, ProducerState};

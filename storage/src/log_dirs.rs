@@ -101,7 +101,8 @@ impl MetaProperties {
         if !fs.exists(&path) {
             return Ok(None);
         }
-        let bytes = fs.read_to_end(&path).map_err(|source| LogDirError::Io { dir: dir.to_owned(), source })?;
+        let bytes =
+            fs.read_to_end(&path).map_err(|source| LogDirError::Io { dir: dir.to_owned(), source })?;
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let value = |name: &str| -> Result<String, LogDirError> {
             let lines = text.lines().filter(|l| !l.starts_with('#'));
@@ -111,7 +112,10 @@ impl MetaProperties {
                 reason: format!("{META} has no {name}"),
             })
         };
-        let malformed = |name: &str| LogDirError::Malformed { dir: dir.to_owned(), reason: format!("{META}: {name} is malformed") };
+        let malformed = |name: &str| LogDirError::Malformed {
+            dir: dir.to_owned(),
+            reason: format!("{META}: {name} is malformed"),
+        };
         let version = value("version")?;
         if version != "1" {
             let reason = format!("{META} has version {version}, this program knows version 1");
@@ -128,7 +132,8 @@ impl MetaProperties {
     /// When writing fails.
     pub fn write(&self, fs: &Fs, dir: &Path) -> io::Result<()> {
         let MetaProperties { cluster_id, node_id, directory_id } = self;
-        let text = format!("version=1\ncluster.id={cluster_id}\nnode.id={node_id}\ndirectory.id={directory_id}\n");
+        let text =
+            format!("version=1\ncluster.id={cluster_id}\nnode.id={node_id}\ndirectory.id={directory_id}\n");
         fs.atomic_write(&dir.join(META), text.as_bytes())
     }
 }
@@ -138,7 +143,13 @@ impl LogDir {
     ///
     /// # Errors
     /// See [`LogDirError`].
-    pub fn open(fs: &Fs, path: &Path, cluster_id: &str, node_id: i32, new_directory_id: Uuid) -> Result<LogDir, LogDirError> {
+    pub fn open(
+        fs: &Fs,
+        path: &Path,
+        cluster_id: &str,
+        node_id: i32,
+        new_directory_id: Uuid,
+    ) -> Result<LogDir, LogDirError> {
         let io = |source| LogDirError::Io { dir: path.to_owned(), source };
         fs.create_dir_all(path).map_err(io)?;
         let lock = fs.lock(&path.join(LOCK)).map_err(|source| match source.kind() {
@@ -148,13 +159,21 @@ impl LogDir {
         let meta = match MetaProperties::read(fs, path)? {
             Some(meta) => meta,
             None => {
-                let meta = MetaProperties { cluster_id: cluster_id.to_owned(), node_id, directory_id: new_directory_id };
+                let meta = MetaProperties {
+                    cluster_id: cluster_id.to_owned(),
+                    node_id,
+                    directory_id: new_directory_id,
+                };
                 meta.write(fs, path).map_err(io)?;
                 meta
             }
         };
         if meta.node_id != node_id {
-            return Err(LogDirError::OtherNode { dir: path.to_owned(), found: meta.node_id, expected: node_id });
+            return Err(LogDirError::OtherNode {
+                dir: path.to_owned(),
+                found: meta.node_id,
+                expected: node_id,
+            });
         }
         if meta.cluster_id != cluster_id {
             let (found, expected) = (meta.cluster_id, cluster_id.to_owned());
@@ -166,7 +185,14 @@ impl LogDir {
             log_starts: read_offsets(fs, &path.join(LOG_STARTS)).map_err(io)?,
             high_watermarks: read_offsets(fs, &path.join(HIGH_WATERMARKS)).map_err(io)?,
         };
-        Ok(LogDir { path: path.to_owned(), directory_id: meta.directory_id, clean, checkpoints, failed: OnceLock::new(), _lock: lock })
+        Ok(LogDir {
+            path: path.to_owned(),
+            directory_id: meta.directory_id,
+            clean,
+            checkpoints,
+            failed: OnceLock::new(),
+            _lock: lock,
+        })
     }
 
     pub fn path(&self) -> &Path {
@@ -187,7 +213,9 @@ impl LogDir {
     }
 
     pub fn checkpoint(&self, topic: &str, partition: i32) -> LogCheckpoint {
-        let of = |map: &BTreeMap<(String, i32), i64>| map.get(&(topic.to_owned(), partition)).copied().unwrap_or(0);
+        let of = |map: &BTreeMap<(String, i32), i64>| {
+            map.get(&(topic.to_owned(), partition)).copied().unwrap_or(0)
+        };
         LogCheckpoint {
             recovery_point: of(&self.checkpoints.recovery_points),
             log_start_offset: of(&self.checkpoints.log_starts),
@@ -268,10 +296,15 @@ impl LogDir {
     ///
     /// # Errors
     /// When writing fails, or the directory has failed.
-    pub fn write_checkpoints(&self, fs: &Fs, logs: &BTreeMap<(String, i32), LogCheckpoint>) -> io::Result<()> {
+    pub fn write_checkpoints(
+        &self,
+        fs: &Fs,
+        logs: &BTreeMap<(String, i32), LogCheckpoint>,
+    ) -> io::Result<()> {
         self.usable()?;
         let write = |name: &str, of: fn(&LogCheckpoint) -> i64| {
-            let lines: Vec<String> = logs.iter().map(|((topic, p), c)| format!("{topic} {p} {}", of(c))).collect();
+            let lines: Vec<String> =
+                logs.iter().map(|((topic, p), c)| format!("{topic} {p} {}", of(c))).collect();
             checkpoint::write(fs, &self.path.join(name), &lines)
         };
         write(RECOVERY_POINTS, |c| c.recovery_point)?;
@@ -298,7 +331,8 @@ fn take_clean_shutdown(fs: &Fs, dir: &Path) -> io::Result<Option<i64>> {
     }
     let text = String::from_utf8_lossy(&fs.read_to_end(&path)?).into_owned();
     let digits = text.split("\"brokerEpoch\":").nth(1).map(|t| t.trim_start());
-    let number: Option<String> = digits.map(|t| t.chars().take_while(|c| c.is_ascii_digit() || *c == '-').collect());
+    let number: Option<String> =
+        digits.map(|t| t.chars().take_while(|c| c.is_ascii_digit() || *c == '-').collect());
     fs.remove_file(&path)?;
     fs.sync_dir(dir)?;
     Ok(Some(number.and_then(|n| n.parse().ok()).unwrap_or(-1)))

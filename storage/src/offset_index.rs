@@ -68,7 +68,9 @@ impl OffsetIndex {
 
     /// Adds an entry; one that would not ascend is left out.
     pub(crate) fn append(&mut self, fs: &Fs, offset: i64, position: u64) -> io::Result<()> {
-        let (Ok(relative), Ok(position)) = (u32::try_from(offset - self.base_offset), u32::try_from(position)) else {
+        let (Ok(relative), Ok(position)) =
+            (u32::try_from(offset - self.base_offset), u32::try_from(position))
+        else {
             return Ok(());
         };
         if position == 0 || self.last.is_some_and(|(o, p)| relative <= o || position <= p) {
@@ -83,6 +85,9 @@ impl OffsetIndex {
 
     /// The position from which a scan finds the batch that holds `offset`.
     pub(crate) fn lookup(&mut self, fs: &Fs, offset: i64) -> io::Result<u64> {
+        if offset <= self.base_offset {
+            return Ok(0);
+        }
         let relative = u32::try_from(offset - self.base_offset).unwrap_or(u32::MAX);
         match self.last {
             Some((o, position)) if o <= relative => return Ok(u64::from(position)),
@@ -110,7 +115,12 @@ impl OffsetIndex {
     /// Keeps the entries from the beginning that ascend and lie before `offset` and `position`; returns the last of them.
     ///
     /// After a crash: what is behind the recovery point may be torn, or tell of a log that is not there.
-    pub(crate) fn keep_sound(&mut self, fs: &Fs, offset: i64, position: u64) -> io::Result<Option<(i64, u64)>> {
+    pub(crate) fn keep_sound(
+        &mut self,
+        fs: &Fs,
+        offset: i64,
+        position: u64,
+    ) -> io::Result<Option<(i64, u64)>> {
         let bytes = self.entries.all(fs)?;
         let (mut keep, mut last) = (0, None);
         for entry in bytes.chunks_exact(ENTRY_BYTES).map(decode) {
@@ -153,4 +163,3 @@ impl OffsetIndex {
         Ok(self.count(fs)? >= bytes_max / ENTRY_BYTES as u64)
     }
 }
-

@@ -44,7 +44,8 @@ pub(crate) fn write(fs: &Fs, dir: &Path, offset: i64, state: &ProducerState, syn
             current_txn_first_offset: p.transaction_first_offset.unwrap_or(-1),
         }
     });
-    let snapshot = ProducerSnapshot { crc: 0, producer_entries: entries.collect(), ..ProducerSnapshot::default() };
+    let snapshot =
+        ProducerSnapshot { crc: 0, producer_entries: entries.collect(), ..ProducerSnapshot::default() };
     let mut out = Encoder::new();
     out.i16(VERSION);
     snapshot.encode(&mut out, VERSION).map_err(io::Error::other)?;
@@ -84,7 +85,8 @@ pub(crate) fn read(fs: &Fs, dir: &Path, offset: i64) -> io::Result<Option<Produc
             batches: if entry.last_offset >= 0 { VecDeque::from([batch]) } else { VecDeque::new() },
             coordinator_epoch: entry.coordinator_epoch,
             last_timestamp: entry.timestamp,
-            transaction_first_offset: (entry.current_txn_first_offset >= 0).then_some(entry.current_txn_first_offset),
+            transaction_first_offset: (entry.current_txn_first_offset >= 0)
+                .then_some(entry.current_txn_first_offset),
         };
         state.restore(entry.producer_id, producer);
     }

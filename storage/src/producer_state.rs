@@ -72,7 +72,9 @@ impl Producer {
 /// TRANSACTION_COORDINATOR_FENCED.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProducerError {
-    #[error("out of order sequence number for producer {producer_id}: {found} (incoming), {expected} (current end)")]
+    #[error(
+        "out of order sequence number for producer {producer_id}: {found} (incoming), {expected} (current end)"
+    )]
     OutOfOrderSequence { producer_id: i64, expected: i32, found: i32 },
     #[error("epoch {found} of producer {producer_id} is smaller than the last seen epoch {current}")]
     InvalidEpoch { producer_id: i64, current: i16, found: i16 },
@@ -87,7 +89,11 @@ pub enum ProducerError {
 pub enum Verdict {
     Append,
     /// It is in the log already, at these offsets.
-    Duplicate { first_offset: i64, last_offset: i64, timestamp: i64 },
+    Duplicate {
+        first_offset: i64,
+        last_offset: i64,
+        timestamp: i64,
+    },
 }
 
 /// An end-of-transaction marker.
@@ -134,10 +140,9 @@ impl ProducerState {
         // A producer that is not known may begin anywhere: its state may have expired (KIP-360).
         let Some(producer) = self.producers.get(&id) else { return Ok(Verdict::Append) };
         if batch.producer_epoch == producer.epoch
-            && let Some(b) = producer
-                .batches
-                .iter()
-                .find(|b| b.first_sequence() == batch.base_sequence && b.last_sequence == batch.last_sequence())
+            && let Some(b) = producer.batches.iter().find(|b| {
+                b.first_sequence() == batch.base_sequence && b.last_sequence == batch.last_sequence()
+            })
         {
             let (first_offset, last_offset) = (b.first_offset(), b.last_offset);
             return Ok(Verdict::Duplicate { first_offset, last_offset, timestamp: b.timestamp });
@@ -175,7 +180,8 @@ impl ProducerState {
         let Some(producer) = self.producers.get(&id) else { return Ok(()) };
         let (current, found) = (producer.epoch, batch.producer_epoch);
         let is_repeated = found == current && producer.transaction_first_offset.is_none();
-        let fenced = if transaction_version >= 2 { found <= current && !is_repeated } else { found < current };
+        let fenced =
+            if transaction_version >= 2 { found <= current && !is_repeated } else { found < current };
         if fenced {
             return Err(ProducerError::InvalidEpoch { producer_id: id, current, found });
         }

@@ -104,7 +104,12 @@ impl Segment {
     }
 
     /// Takes the next batch of the file into size, timestamps and indexes.
-    pub(crate) fn note(&mut self, fs: &Fs, header: &BatchHeader, index_interval_bytes: u64) -> io::Result<()> {
+    pub(crate) fn note(
+        &mut self,
+        fs: &Fs,
+        header: &BatchHeader,
+        index_interval_bytes: u64,
+    ) -> io::Result<()> {
         let (position, last_offset) = (self.size_bytes, header.last_offset().0);
         if header.max_timestamp > self.max_timestamp.map_or(NO_TIMESTAMP, |(t, _)| t) {
             self.max_timestamp = Some((header.max_timestamp, last_offset));
@@ -132,7 +137,12 @@ impl Segment {
     }
 
     /// The first batch that reaches `from` and has a record as young as `timestamp`.
-    pub(crate) fn locate_timestamp(&mut self, fs: &Fs, timestamp: i64, from: i64) -> io::Result<Option<Located>> {
+    pub(crate) fn locate_timestamp(
+        &mut self,
+        fs: &Fs,
+        timestamp: i64,
+        from: i64,
+    ) -> io::Result<Option<Located>> {
         self.time_index.check(fs)?;
         self.offset_index.check(fs, self.size_bytes)?;
         let start = self.time_index.lookup(fs, timestamp)?.max(from);
@@ -142,7 +152,12 @@ impl Segment {
         })
     }
 
-    fn first(&mut self, fs: &Fs, from: u64, mut fits: impl FnMut(&Located) -> bool) -> io::Result<Option<Located>> {
+    fn first(
+        &mut self,
+        fs: &Fs,
+        from: u64,
+        mut fits: impl FnMut(&Located) -> bool,
+    ) -> io::Result<Option<Located>> {
         let end = self.size_bytes;
         let mut found = None;
         scan::headers(self.log_file(fs)?, from, end, LOOKUP_BYTES, |located| {
@@ -170,7 +185,12 @@ impl Segment {
     }
 
     /// Every batch's header from `position` on, until `visit` returns false.
-    pub(crate) fn scan(&mut self, fs: &Fs, position: u64, visit: impl FnMut(Located) -> bool) -> io::Result<()> {
+    pub(crate) fn scan(
+        &mut self,
+        fs: &Fs,
+        position: u64,
+        visit: impl FnMut(Located) -> bool,
+    ) -> io::Result<()> {
         let end = self.size_bytes;
         scan::headers(self.log_file(fs)?, position, end, SCAN_BYTES, visit)
     }

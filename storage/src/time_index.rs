@@ -142,4 +142,3 @@ impl TimeIndex {
         Ok(self.entries.count(fs)? + 1 >= bytes_max / ENTRY_BYTES as u64)
     }
 }
-

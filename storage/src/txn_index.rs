@@ -38,7 +38,8 @@ impl AbortedTransaction {
     }
 
     fn from_bytes(bytes: &[u8]) -> AbortedTransaction {
-        let field = |n: usize| i64::from_be_bytes(bytes[2 + 8 * n..10 + 8 * n].try_into().expect("eight bytes"));
+        let field =
+            |n: usize| i64::from_be_bytes(bytes[2 + 8 * n..10 + 8 * n].try_into().expect("eight bytes"));
         AbortedTransaction {
             producer_id: field(0),
             first_offset: field(1),
@@ -90,7 +91,8 @@ impl TxnIndex {
         }
         let (mut keep, mut last) = (0, i64::MIN);
         for e in self.entries(fs)? {
-            let is_in_place = e.last_offset < offset && e.last_offset > last && e.last_offset >= self.base_offset;
+            let is_in_place =
+                e.last_offset < offset && e.last_offset > last && e.last_offset >= self.base_offset;
             if !is_in_place || e.first_offset > e.last_offset || e.last_stable_offset < 0 {
                 break;
             }

@@ -11,7 +11,8 @@ use std::io;
 use bytes::Bytes;
 use host::Fs;
 use protocol::batch::{
-    self, AppendRules, Batch, BatchError, BatchHeader, ControlRecord, HEADER_BYTES, NO_TIMESTAMP, TimestampType, batches,
+    self, AppendRules, Batch, BatchError, BatchHeader, ControlRecord, HEADER_BYTES, NO_TIMESTAMP,
+    TimestampType, batches,
 };
 use protocol::ids::{LeaderEpoch, Offset};
 
@@ -92,7 +93,9 @@ impl Log {
         config: &LogConfig,
     ) -> Result<Appended, AppendError> {
         let is_append_time = rules.timestamp_type == TimestampType::LogAppendTime;
-        if let Verdict::Duplicate { first_offset, last_offset, timestamp } = self.producers.decide(&batch.header)? {
+        if let Verdict::Duplicate { first_offset, last_offset, timestamp } =
+            self.producers.decide(&batch.header)?
+        {
             return Ok(Appended {
                 first_offset: Offset(first_offset),
                 last_offset: Offset(last_offset),
@@ -256,7 +259,13 @@ impl Log {
     }
 
     /// Takes a batch that was written into everything that is known of the log.
-    fn note(&mut self, fs: &Fs, header: &BatchHeader, marker: Option<Marker>, config: &LogConfig) -> io::Result<()> {
+    fn note(
+        &mut self,
+        fs: &Fs,
+        header: &BatchHeader,
+        marker: Option<Marker>,
+        config: &LogConfig,
+    ) -> io::Result<()> {
         let position = self.active().size_bytes;
         self.leader_epochs.assign(header.leader_epoch.0, header.base_offset.0);
         self.active().note(fs, header, config.index_interval_bytes)?;
@@ -355,7 +364,8 @@ pub(super) fn marker_of(batch: &Batch) -> Result<Option<Marker>, BatchError> {
     let mut records = batch.records(protocol::bounds::DECOMPRESSED_BATCH_BYTES_MAX)?;
     let Some(record) = records.next() else { return Ok(None) };
     let record = record?;
-    let marker = |commit, coordinator_epoch| Marker { commit, coordinator_epoch, timestamp: record.timestamp };
+    let marker =
+        |commit, coordinator_epoch| Marker { commit, coordinator_epoch, timestamp: record.timestamp };
     Ok(match ControlRecord::read(&record) {
         Ok(Some(ControlRecord::Commit(m))) => Some(marker(true, m.coordinator_epoch)),
         Ok(Some(ControlRecord::Abort(m))) => Some(marker(false, m.coordinator_epoch)),

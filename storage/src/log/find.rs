@@ -67,13 +67,18 @@ impl Log {
         fits: impl Fn(i64, i64) -> bool,
     ) -> io::Result<Option<FoundTimestamp>> {
         let bytes = self.segments[at].read_batch(fs, located)?;
-        let malformed = |e| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {e}", self.dir.display()));
+        let malformed =
+            |e| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {e}", self.dir.display()));
         let batch = Batch::read(&bytes).map_err(malformed)?;
         for record in batch.records(DECOMPRESSED_BATCH_BYTES_MAX).map_err(malformed)? {
             let record = record.map_err(malformed)?;
             if fits(record.timestamp, record.offset.0) {
                 let leader_epoch = Some(located.header.leader_epoch.0).filter(|e| *e >= 0);
-                return Ok(Some(FoundTimestamp { timestamp: record.timestamp, offset: record.offset, leader_epoch }));
+                return Ok(Some(FoundTimestamp {
+                    timestamp: record.timestamp,
+                    offset: record.offset,
+                    leader_epoch,
+                }));
             }
         }
         Ok(None)

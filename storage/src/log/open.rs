@@ -81,7 +81,7 @@ impl Log {
         } else {
             recover::recover(fs, &mut segments, files.recovery_point, &mut leader_epochs, config)?
         };
-        let Recovery { log_end_offset, checked_bytes } = recovery;
+        let Recovery { from, log_end_offset, checked_bytes } = recovery;
         leader_epochs.truncate_from_end(log_end_offset);
         let start = files.log_start_offset.max(segments[0].base_offset);
         let mut log = Log {
@@ -91,7 +91,11 @@ impl Log {
             log_start_offset: start,
             local_log_start_offset: start,
             log_end_offset,
-            recovery_point: if files.clean { log_end_offset } else { files.recovery_point.clamp(start, log_end_offset.max(start)) },
+            recovery_point: if files.clean {
+                log_end_offset
+            } else {
+                files.recovery_point.clamp(start, log_end_offset.max(start))
+            },
             high_watermark: start,
             leader_epochs,
             producers: ProducerState::default(),
@@ -110,18 +114,19 @@ impl Log {
         }
         log.leader_epochs.truncate_from_start(start);
         log.delete_segments_below(fs, start)?;
-        log.rebuild_producers(fs)?;
+        log.rebuild_producers(fs, from)?;
         log.release_files();
         Ok(log)
     }
 
-    /// Makes the state of the producers: the newest sound snapshot, and the batches after it.
-    pub(super) fn rebuild_producers(&mut self, fs: &Fs) -> io::Result<()> {
+    /// Makes the state of the producers: the newest sound snapshot that is not beyond `newest`, and the batches after it.
+    pub(super) fn rebuild_producers(&mut self, fs: &Fs, newest: i64) -> io::Result<()> {
         let mut snapshots = producer_snapshot::list(&fs.list(&self.dir)?);
         self.producers = ProducerState::default();
         let mut from = self.log_start_offset.max(self.segments[0].base_offset);
         while let Some(offset) = snapshots.pop() {
-            let state = if offset > self.log_end_offset { None } else { producer_snapshot::read(fs, &self.dir, offset)? };
+            let is_beyond = offset > newest.min(self.log_end_offset);
+            let state = if is_beyond { None } else { producer_snapshot::read(fs, &self.dir, offset)? };
             if let Some(state) = state {
                 (self.producers, from) = (state, offset);
                 break;

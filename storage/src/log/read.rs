@@ -95,7 +95,13 @@ impl Log {
     }
 
     /// What may be given of a segment from a batch on.
-    fn slice(&mut self, fs: &Fs, at: usize, first: &Located, limits: ReadLimits) -> io::Result<Option<Slice>> {
+    fn slice(
+        &mut self,
+        fs: &Fs,
+        at: usize,
+        first: &Located,
+        limits: ReadLimits,
+    ) -> io::Result<Option<Slice>> {
         let size = self.segments[at].size_bytes;
         let segment_end = self.segments.get(at + 1).map_or(self.log_end_offset, |next| next.base_offset);
         let end = if limits.upper.0 >= segment_end {

@@ -22,6 +22,8 @@ use crate::segment::Segment;
 /// What was found.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Recovery {
+    /// Nothing behind this offset is believed: aborted transactions are found again from here on.
+    pub(super) from: i64,
     pub(super) log_end_offset: i64,
     /// Bytes of batches that were read and checked.
     pub(super) checked_bytes: u64,
@@ -36,7 +38,8 @@ pub(super) fn recover(
     config: &LogConfig,
 ) -> io::Result<Recovery> {
     let first = segments.partition_point(|s| s.base_offset <= recovery_point).saturating_sub(1);
-    let mut found = Recovery { log_end_offset: segments[first].base_offset, checked_bytes: 0 };
+    let base_offset = segments[first].base_offset;
+    let mut found = Recovery { from: base_offset, log_end_offset: base_offset, checked_bytes: 0 };
     for at in first..segments.len() {
         let segment = &mut segments[at];
         let is_hole = at > first && segment.base_offset != found.log_end_offset;
@@ -46,10 +49,15 @@ pub(super) fn recover(
             let part = recover_segment(fs, segment, from, epochs, config)?;
             found.log_end_offset = part.log_end_offset;
             found.checked_bytes += part.checked_bytes;
+            found.from = if at == first { part.from } else { found.from };
         }
         if is_hole || segment.size_bytes < length {
             for later in segments.split_off(if is_hole { at } else { at + 1 }) {
-                tracing::warn!(base_offset = later.base_offset, bytes = later.size_bytes, "removed a segment behind the end of its log");
+                tracing::warn!(
+                    base_offset = later.base_offset,
+                    bytes = later.size_bytes,
+                    "removed a segment behind the end of its log"
+                );
                 later.delete(fs)?;
             }
             break;
@@ -68,6 +76,7 @@ fn recover_segment(
 ) -> io::Result<Recovery> {
     let length = segment.size_bytes;
     let (position, mut next) = believed(fs, segment, from)?;
+    let believed_end = next;
     segment.txn_index.truncate(fs, next)?;
     let mut reader = BatchReader::new(segment.log_file(fs)?.clone(), length);
     segment.restart_at(fs, position)?;
@@ -84,11 +93,15 @@ fn recover_segment(
     }
     let end = segment.size_bytes;
     if end < length {
-        tracing::warn!(base_offset = segment.base_offset, cut_bytes = length - end, "cut an incomplete end of a segment");
+        tracing::warn!(
+            base_offset = segment.base_offset,
+            cut_bytes = length - end,
+            "cut an incomplete end of a segment"
+        );
         segment.truncate(fs, end)?;
     }
     segment.mark_dirty();
-    Ok(Recovery { log_end_offset: next, checked_bytes: end - position })
+    Ok(Recovery { from: believed_end, log_end_offset: next, checked_bytes: end - position })
 }
 
 /// The place in a segment that recovery may begin at: the batch of the last index entry below `from`, if that is sound.
@@ -128,5 +141,5 @@ pub(super) fn load_active(
         return recover_segment(fs, segment, base_offset, epochs, config);
     }
     segment.load_timestamps(fs)?;
-    Ok(Recovery { log_end_offset: next, checked_bytes: 0 })
+    Ok(Recovery { from: i64::MAX, log_end_offset: next, checked_bytes: 0 })
 }

@@ -1,6 +1,8 @@
 //! Appending, reading, cutting and opening a log; and crashes by seed against a model.
 
+mod checks;
 mod crashes;
+mod model;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -9,7 +11,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use host::Fs;
 use host::sim::World;
-use protocol::batch::{AppendRules, BatchBuilder, BatchOptions, TimestampType, batches, end_transaction_batch};
+use protocol::batch::{
+    AppendRules, BatchBuilder, BatchOptions, TimestampType, batches, end_transaction_batch,
+};
 use protocol::ids::{LeaderEpoch, Offset, ProducerId};
 
 use super::*;
@@ -40,7 +44,10 @@ fn open(fs: &Fs, clean: bool, config: &LogConfig) -> Log {
 fn on_disk(body: impl FnOnce(&Fs) + Send + 'static) {
     let world = World::new(1);
     let disk = world.node("a").host().disk(Path::new("/d"));
-    world.block_on(Duration::from_secs(3600), async move { disk.run(body).await }).expect("it ends").expect("it runs");
+    world
+        .block_on(Duration::from_secs(3600), async move { disk.run(body).await })
+        .expect("it ends")
+        .expect("it runs");
 }
 
 fn append(log: &mut Log, fs: &Fs, records: &Bytes, config: &LogConfig) -> Appended {
@@ -53,7 +60,9 @@ fn values(log: &mut Log, fs: &Fs, from: i64) -> Vec<(i64, String)> {
     let mut at = from;
     while at < log.log_end_offset().0 {
         let limits = ReadLimits { upper: log.log_end_offset(), bytes_max: 500, at_least_one: true };
-        let Ok(Read::Local(Slice { region: Some(region), .. })) = log.read(fs, Offset(at), limits) else { break };
+        let Ok(Read::Local(Slice { region: Some(region), .. })) = log.read(fs, Offset(at), limits) else {
+            break;
+        };
         let mut bytes = vec![0; region.length as usize];
         region.file.read_exact_at(&mut bytes, region.position).expect("the region is there");
         for batch in batches(Bytes::from(bytes)) {
@@ -62,7 +71,8 @@ fn values(log: &mut Log, fs: &Fs, from: i64) -> Vec<(i64, String)> {
             for record in batch.records(1 << 20).expect("records") {
                 let record = record.expect("a record");
                 if record.offset.0 >= at {
-                    let value = String::from_utf8_lossy(record.value.as_deref().unwrap_or_default()).into_owned();
+                    let value =
+                        String::from_utf8_lossy(record.value.as_deref().unwrap_or_default()).into_owned();
                     found.push((record.offset.0, value));
                 }
             }
@@ -73,7 +83,8 @@ fn values(log: &mut Log, fs: &Fs, from: i64) -> Vec<(i64, String)> {
 }
 
 fn expected(tags: std::ops::Range<u64>, count: usize) -> Vec<(i64, String)> {
-    tags.flat_map(|t| (0..count).map(move |n| (t as i64 * count as i64 + n as i64, format!("value-{t}-{n}")))).collect()
+    tags.flat_map(|t| (0..count).map(move |n| (t as i64 * count as i64 + n as i64, format!("value-{t}-{n}"))))
+        .collect()
 }
 
 #[test]
@@ -83,13 +94,19 @@ fn a_log_gives_back_what_was_appended_across_segments_and_openings() {
         let mut log = open(fs, false, &config);
         for tag in 0..100 {
             let appended = append(&mut log, fs, &batch(tag, 3, 1000 * tag as i64), &config);
-            assert_eq!((appended.first_offset.0, appended.last_offset.0), (tag as i64 * 3, tag as i64 * 3 + 2));
+            assert_eq!(
+                (appended.first_offset.0, appended.last_offset.0),
+                (tag as i64 * 3, tag as i64 * 3 + 2)
+            );
         }
         assert!(log.segment_count() > 5);
         assert_eq!(values(&mut log, fs, 0), expected(0..100, 3));
         assert_eq!(values(&mut log, fs, 151)[0].0, 151, "reading begins in the middle of a batch");
         log.close(fs).expect("closed");
-        assert!(log.append_as_leader(fs, &batch(1, 1, 1), LeaderEpoch(0), &AppendRules::default(), &config).is_err());
+        assert!(
+            log.append_as_leader(fs, &batch(1, 1, 1), LeaderEpoch(0), &AppendRules::default(), &config)
+                .is_err()
+        );
         for clean in [true, false] {
             let mut again = open(fs, clean, &config);
             assert_eq!(again.log_end_offset().0, 300);
@@ -141,7 +158,8 @@ fn timestamps_find_their_offsets() {
                 log.close(fs).expect("closed");
                 log = open(fs, true, &config);
             }
-            let mut find = |t| log.offset_of_timestamp(fs, t).expect("read").map(|f| (f.offset.0, f.timestamp));
+            let mut find =
+                |t| log.offset_of_timestamp(fs, t).expect("read").map(|f| (f.offset.0, f.timestamp));
             assert_eq!(find(0), Some((0, 1000)));
             assert_eq!(find(1001), Some((1, 1001)));
             assert_eq!(find(1002), Some((2, 1010)));
@@ -157,8 +175,13 @@ fn log_append_time_replaces_the_producers_time() {
     on_disk(|fs| {
         let config = LogConfig::default();
         let mut log = open(fs, false, &config);
-        let rules = AppendRules { timestamp_type: TimestampType::LogAppendTime, now_ms: 5000, ..AppendRules::default() };
-        let appended = log.append_as_leader(fs, &batch(0, 2, 1), LeaderEpoch(3), &rules, &config).expect("appended");
+        let rules = AppendRules {
+            timestamp_type: TimestampType::LogAppendTime,
+            now_ms: 5000,
+            ..AppendRules::default()
+        };
+        let appended =
+            log.append_as_leader(fs, &batch(0, 2, 1), LeaderEpoch(3), &rules, &config).expect("appended");
         assert_eq!(appended.log_append_time_ms, 5000);
         assert_eq!(values(&mut log, fs, 0).len(), 2, "the CRC was made again");
         assert_eq!(log.offset_of_timestamp(fs, 5000).expect("read").map(|f| f.leader_epoch), Some(Some(3)));
@@ -190,12 +213,13 @@ fn a_follower_keeps_offsets_and_epochs_and_may_have_gaps() {
         assert_eq!(log.end_of_leader_epoch(4), Some((4, Offset(14))));
         assert_eq!(log.end_of_leader_epoch(5), None);
         log.truncate_to(fs, Offset(11)).expect("truncated");
-        assert_eq!(log.log_end_offset().0, 10, "a batch goes as a whole");
+        assert_eq!(log.log_end_offset().0, 4, "a batch goes as a whole, and the gap before it");
         assert_eq!(log.leader_epochs(), [(1, 0)]);
         log.truncate_fully_and_start_at(fs, Offset(500)).expect("truncated");
         log.append_as_follower(fs, given(500, 9), 0, &config).expect("appended");
         assert_eq!((log.log_start_offset().0, log.log_end_offset().0), (500, 502));
-        let reopened = Log::open(fs, &LogFiles { log_start_offset: 500, ..files(false) }, &config, 0).expect("it opens");
+        let reopened =
+            Log::open(fs, &LogFiles { log_start_offset: 500, ..files(false) }, &config, 0).expect("it opens");
         assert_eq!((reopened.log_start_offset().0, reopened.log_end_offset().0), (500, 502));
     });
 }
@@ -236,10 +260,20 @@ fn producers_and_transactions_survive_openings_of_both_kinds() {
             log = open(fs, round % 2 == 0, &config);
             log.set_high_watermark(Offset(42));
             assert_eq!(log.last_stable_offset().0, 41, "round {round}");
-            assert_eq!(log.aborted_transactions(fs, Offset(0), Offset(42)).expect("read").len(), 1, "round {round}");
+            assert_eq!(
+                log.aborted_transactions(fs, Offset(0), Offset(42)).expect("read").len(),
+                1,
+                "round {round}"
+            );
             let again = append(&mut log, fs, &idempotent(40, true), &config);
             assert!(again.duplicate && again.first_offset.0 == 41);
-            let gap = log.append_as_leader(fs, &idempotent(43, true), LeaderEpoch(0), &AppendRules::default(), &config);
+            let gap = log.append_as_leader(
+                fs,
+                &idempotent(43, true),
+                LeaderEpoch(0),
+                &AppendRules::default(),
+                &config,
+            );
             assert!(matches!(gap, Err(AppendError::Producer(_))), "{gap:?}");
         }
     });
@@ -259,7 +293,8 @@ fn a_failed_write_puts_the_log_offline_for_good() {
                 let (mut log, config) = (log.lock().expect("unpoisoned"), LogConfig::default());
                 let log = log.get_or_insert_with(|| open(fs, false, &config));
                 let rules = AppendRules::default();
-                let result = log.append_as_leader(fs, &batch(1, 1, 0), LeaderEpoch(0), &rules, &config).map(drop);
+                let result =
+                    log.append_as_leader(fs, &batch(1, 1, 0), LeaderEpoch(0), &rules, &config).map(drop);
                 (result, log.failure().is_some(), log.flush(fs).is_err())
             };
             disk.run(append).await

@@ -12,7 +12,12 @@ use crate::txn_index::AbortedTransaction;
 
 impl Log {
     /// Takes a batch that is in the log into the state of its producer, and an aborted transaction into the index.
-    pub(super) fn apply_to_producers(&mut self, fs: &Fs, header: &BatchHeader, marker: Option<Marker>) -> io::Result<()> {
+    pub(super) fn apply_to_producers(
+        &mut self,
+        fs: &Fs,
+        header: &BatchHeader,
+        marker: Option<Marker>,
+    ) -> io::Result<()> {
         match marker {
             None => self.producers.apply(header),
             Some(marker) => {
@@ -28,7 +33,12 @@ impl Log {
     ///
     /// # Errors
     /// When an index cannot be read.
-    pub fn aborted_transactions(&self, fs: &Fs, from: Offset, to: Offset) -> io::Result<Vec<AbortedTransaction>> {
+    pub fn aborted_transactions(
+        &self,
+        fs: &Fs,
+        from: Offset,
+        to: Offset,
+    ) -> io::Result<Vec<AbortedTransaction>> {
         let mut found = Vec::new();
         for segment in &self.segments[self.segment_of(from.0)..] {
             for aborted in segment.txn_index.entries(fs)? {

@@ -38,7 +38,7 @@ impl Log {
             let position = active.locate(fs, end.0)?.map_or(active.size_bytes, |cut| cut.position);
             log.log_end_offset = active.truncate(fs, position)?;
             log.after_truncation(fs)?;
-            log.rebuild_producers(fs)
+            log.rebuild_producers(fs, i64::MAX)
         })
     }
 

@@ -39,7 +39,8 @@ fn a_sequence_continues_repeats_or_is_refused() {
     }
     for n in 2..7 {
         let (first, again) = (i64::from(n) * 2, batch(0, n * 2, 2, 99));
-        let duplicate = Verdict::Duplicate { first_offset: first, last_offset: first + 1, timestamp: 1000 + first };
+        let duplicate =
+            Verdict::Duplicate { first_offset: first, last_offset: first + 1, timestamp: 1000 + first };
         assert_eq!(state.decide(&again), Ok(duplicate), "the last five are known");
     }
     for sequence in [0, 13, 15, 100] {
@@ -64,7 +65,10 @@ fn sequences_wrap_after_the_largest_int() {
 fn an_older_epoch_is_fenced_and_a_newer_one_begins_at_zero() {
     let mut state = ProducerState::default();
     state.apply(&batch(3, 0, 1, 0));
-    assert!(matches!(state.decide(&batch(2, 1, 1, 1)), Err(ProducerError::InvalidEpoch { current: 3, found: 2, .. })));
+    assert!(matches!(
+        state.decide(&batch(2, 1, 1, 1)),
+        Err(ProducerError::InvalidEpoch { current: 3, found: 2, .. })
+    ));
     assert!(matches!(state.decide(&batch(4, 1, 1, 1)), Err(ProducerError::OutOfOrderSequence { .. })));
     assert_eq!(state.decide(&batch(4, 0, 1, 1)), Ok(Verdict::Append));
 }
