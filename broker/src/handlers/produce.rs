@@ -64,7 +64,7 @@ pub async fn handle(broker: Arc<Broker>, cx: Context, request: ProduceRequest) -
         return reply_to_acks_0(&response);
     }
     broker.tell_leaders(&cx, &image, &mut response);
-    if waiting.iter().all(|w| matches!(w.commit, CommitWait::Ready(_))) && waiting.is_empty() {
+    if waiting.is_empty() {
         return Reply::Now(response);
     }
     let timeout_ms = u64::try_from(request.timeout_ms).unwrap_or(0);
