@@ -85,7 +85,11 @@ async fn jobs_of_a_directory_keep_their_order(host: &Host, dir: &Path) {
         // Polled once, so that all are submitted in this order; slow and short ones alternate.
         let mut job: std::pin::Pin<Box<dyn Future<Output = usize> + Send>> = Box::pin(async move {
             let count = move |_: &crate::Fs| next.fetch_add(1, Ordering::SeqCst);
-            if expected % 3 == 0 { disk.run_slow(count).await.unwrap() } else { disk.run(count).await.unwrap() }
+            if expected % 3 == 0 {
+                disk.run_slow(count).await.unwrap()
+            } else {
+                disk.run(count).await.unwrap()
+            }
         });
         let mut done = None;
         std::future::poll_fn(|cx| {
@@ -190,7 +194,8 @@ async fn streams_carry_bytes_and_file_regions(host: &Host, dir: &Path) {
     let client = host.spawn("client", async move {
         let (mut read, mut write) = net.connect(&address).await.unwrap().split();
         let region = Chunk::File(FileRegion { file, position: 1, length: 299_999 });
-        let mut chunks = VecDeque::from([Chunk::Bytes(Bytes::from_static(b"head")), region, Chunk::Bytes(Bytes::new())]);
+        let mut chunks =
+            VecDeque::from([Chunk::Bytes(Bytes::from_static(b"head")), region, Chunk::Bytes(Bytes::new())]);
         chunks.push_back(Chunk::Bytes(Bytes::from_static(b"tail")));
         write.write_chunks(&mut chunks).await.unwrap();
         assert!(chunks.is_empty());
@@ -200,7 +205,10 @@ async fn streams_carry_bytes_and_file_regions(host: &Host, dir: &Path) {
     let (stream, _) = listener.accept().await.unwrap();
     let (mut read, mut write) = stream.split();
     let got = read_all(&mut read).await.unwrap();
-    assert_eq!((got.len(), &got[..5], &got[got.len() - 5..]), (4 + 299_999 + 4, &b"head\x07"[..], &b"\x07tail"[..]));
+    assert_eq!(
+        (got.len(), &got[..5], &got[got.len() - 5..]),
+        (4 + 299_999 + 4, &b"head\x07"[..], &b"\x07tail"[..])
+    );
     write.write_chunks(&mut VecDeque::from([Chunk::Bytes(Bytes::from_static(b"answer"))])).await.unwrap();
     drop((write, read));
     assert_eq!(client.await.unwrap(), b"answer");
@@ -209,7 +217,8 @@ async fn streams_carry_bytes_and_file_regions(host: &Host, dir: &Path) {
 async fn a_reader_holds_up_the_writer(host: &Host) {
     let (near, far) = host.net().pair();
     let (_, mut write) = near.split();
-    let mut chunks: VecDeque<Chunk> = (0..64).map(|_| Chunk::Bytes(Bytes::from(vec![1u8; 64 << 10]))).collect();
+    let mut chunks: VecDeque<Chunk> =
+        (0..64).map(|_| Chunk::Bytes(Bytes::from(vec![1u8; 64 << 10]))).collect();
     let blocked = host.clock().timeout(Duration::from_millis(20), write.write_chunks(&mut chunks)).await;
     assert!(blocked.is_err(), "4 MiB do not fit into a stream that nobody reads");
     drop(far);

@@ -4,8 +4,10 @@
 //!
 //!     run       in the order of the calls, may write; short (page cache), so run by the caller when the queue is idle
 //!     run_slow  in the same order; for jobs that sync or walk much: always on the directory's own thread
-//!     sync      makes a file durable, in the same order; a run of queued syncs of one file is one fdatasync (group commit)
-//!     read      beside the others, must not write
+//!     sync      makes durable what earlier jobs wrote to a file, beside the jobs that follow; syncs of one file that
+//!               wait at the same time are one fdatasync (group commit)
+//!     read      beside the others, must not write; short (page cache), so run by the caller while the disk is quick
+//!     read_slow beside the others, must not write; for jobs that walk much or read cold data: on another thread
 //!
 //! In simulation every job starts after a seeded delay, may stall, and never runs on a node that has crashed.
 
@@ -37,7 +39,10 @@ pub(crate) enum DiskKind {
 
 impl Disk {
     /// Runs a short job that may write. A dropped future may or may not have run its job, but never half of it.
-    pub async fn run<T: Send + 'static>(&self, job: impl FnOnce(&Fs) -> T + Send + 'static) -> Result<T, DiskGone> {
+    pub async fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Fs) -> T + Send + 'static,
+    ) -> Result<T, DiskGone> {
         match &self.0 {
             DiskKind::Real(disk) => disk.run(job).await,
             DiskKind::Sim(disk) => disk.run(job).await,
@@ -45,25 +50,43 @@ impl Disk {
     }
 
     /// Runs a job that may take long or sync.
-    pub async fn run_slow<T: Send + 'static>(&self, job: impl FnOnce(&Fs) -> T + Send + 'static) -> Result<T, DiskGone> {
+    pub async fn run_slow<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Fs) -> T + Send + 'static,
+    ) -> Result<T, DiskGone> {
         match &self.0 {
             DiskKind::Real(disk) => disk.run_slow(job).await,
             DiskKind::Sim(disk) => disk.run(job).await,
         }
     }
 
-    /// Makes durable what earlier jobs wrote to `file`.
+    /// Makes durable what earlier jobs wrote to `file`. A file whose sync failed must not be synced again: the kernel may
+    /// have forgotten what it could not write.
     pub async fn sync(&self, file: File) -> Result<io::Result<()>, DiskGone> {
         match &self.0 {
             DiskKind::Real(disk) => disk.sync(file).await,
-            DiskKind::Sim(disk) => disk.run(move |_| file.sync()).await,
+            DiskKind::Sim(disk) => disk.sync(file).await,
         }
     }
 
-    /// Runs a job that only reads.
-    pub async fn read<T: Send + 'static>(&self, job: impl FnOnce(&Fs) -> T + Send + 'static) -> Result<T, DiskGone> {
+    /// Runs a short job that only reads.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Fs) -> T + Send + 'static,
+    ) -> Result<T, DiskGone> {
         match &self.0 {
-            DiskKind::Real(disk) => Ok(disk.read(job)),
+            DiskKind::Real(disk) => disk.read(job).await,
+            DiskKind::Sim(disk) => disk.read(job).await,
+        }
+    }
+
+    /// Runs a job that only reads, and may take long.
+    pub async fn read_slow<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Fs) -> T + Send + 'static,
+    ) -> Result<T, DiskGone> {
+        match &self.0 {
+            DiskKind::Real(disk) => disk.read_slow(job).await,
             DiskKind::Sim(disk) => disk.read(job).await,
         }
     }

@@ -28,7 +28,8 @@ impl Entropy {
             Source::Kernel => {
                 let mut filled = 0;
                 while filled < bytes.len() {
-                    let got = rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty());
+                    let got =
+                        rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty());
                     filled += got.expect("the kernel gives random bytes once it has started");
                 }
             }

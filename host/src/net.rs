@@ -77,6 +77,7 @@ impl Net {
             write: WriteHalf(WriteKind::Pipe(write)),
             peer: local,
             local,
+            peer_certificates: Vec::new(),
         };
         (stream(near_read, near_write), stream(far_read, far_write))
     }
@@ -99,7 +100,8 @@ pub(crate) enum ListenerKind {
 }
 
 impl Listener {
-    /// The next connection and who made it. Cancelling loses no connection.
+    /// The next connection and who made it. Cancelling loses no connection. An error is the listener's own, such as too many
+    /// open files: wait a little and go on.
     pub async fn accept(&mut self) -> io::Result<(Stream, SocketAddr)> {
         match &mut self.0 {
             ListenerKind::Real(listener) => listener.accept().await,
@@ -122,6 +124,8 @@ pub struct Stream {
     pub(crate) write: WriteHalf,
     pub(crate) peer: SocketAddr,
     pub(crate) local: SocketAddr,
+    /// Of a TLS stream whose peer showed them: its own certificate first, in DER.
+    pub(crate) peer_certificates: Vec<rustls::pki_types::CertificateDer<'static>>,
 }
 
 impl Stream {
@@ -133,7 +137,12 @@ impl Stream {
         self.local
     }
 
-    /// The two directions, for two tasks.
+    /// The certificates that a TLS peer showed, its own first; empty without TLS or if none was asked for.
+    pub fn peer_certificates(&self) -> &[rustls::pki_types::CertificateDer<'static>] {
+        &self.peer_certificates
+    }
+
+    /// The two directions, for two tasks. Dropping the write half ends the stream; the connection closes with the later one.
     pub fn split(self) -> (ReadHalf, WriteHalf) {
         (self.read, self.write)
     }
@@ -143,14 +152,20 @@ impl Stream {
         match &self.write.0 {
             WriteKind::Real(write) => write.abort_handle(),
             WriteKind::Pipe(pipe) => {
-                let pipe = pipe.clone_for_abort();
-                Abort(Arc::new(move || pipe.reset()))
+                // Weak: an abort handle that is kept must not keep the connection open.
+                let side = Arc::downgrade(pipe.side());
+                Abort(Arc::new(move || {
+                    if let Some(side) = side.upgrade() {
+                        side.close(true);
+                    }
+                }))
             }
         }
     }
 }
 
-/// Resets a connection: both sides see an error, nothing more is delivered.
+/// Resets a connection: both sides see an error, and what was not yet sent is lost. Does nothing to one that is closed, and
+/// does not keep it open.
 #[derive(Clone)]
 pub struct Abort(pub(crate) Arc<dyn Fn() + Send + Sync>);
 

@@ -6,13 +6,14 @@
 //!
 //!     World  -- node("a") -->  Node  -- host() -->  Host      (what the code under test stands on)
 //!       |                        |-- crash(Process | Power), restart(), pause(), resume(), skew, disk faults
-//!       |-- partition, heal, latency
+//!       |-- partition, heal, latency, losses, reset_connections
 //!       |-- block_on(future)     drives everything until the future is done
 //!       '-- trace_hash()         the run in 64 bits
 //!
 //! tokio's `sync` types work here, since they need no runtime; `tokio::select!` must be `biased`, since its dice are
-//! tokio's. A panic in any task ends the run.
+//! tokio's own and not seeded here. A panic in any task ends the run.
 
+mod clock;
 mod disk;
 mod executor;
 mod files;

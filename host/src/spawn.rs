@@ -60,7 +60,8 @@ pub(crate) fn start<T: Send + 'static>(
         // Nobody may be waiting for the result; that is what dropping a Task means.
         let _ = sender.send(future.await);
     };
-    let stop = spawner.spawn(name, Box::pin(Scoped { host: host.clone(), future: Box::pin(whole) }));
+    let stop =
+        spawner.spawn(name, Box::pin(Scoped { host: Some(host.clone()), future: Some(Box::pin(whole)) }));
     Task { result, stop }
 }
 
@@ -78,32 +79,48 @@ pub fn current() -> Host {
 
 /// Sets the current host while the future is polled or dropped.
 struct Scoped {
-    host: Host,
-    future: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// None while it is the thread's current one: lent, so that a poll costs no counting of references.
+    host: Option<Host>,
+    future: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl Future for Scoped {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let _scope = Scope::enter(self.host.clone());
-        self.future.as_mut().poll(cx)
+        let this = &mut *self;
+        let _scope = Scope::enter(&mut this.host);
+        let Some(future) = &mut this.future else { return Poll::Ready(()) };
+        future.as_mut().poll(cx)
     }
 }
 
-pub(crate) struct Scope {
-    previous: Option<Host>,
-}
-
-impl Scope {
-    pub(crate) fn enter(host: Host) -> Scope {
-        Scope { previous: CURRENT.with(|c| c.borrow_mut().replace(host)) }
-    }
-}
-
-impl Drop for Scope {
+impl Drop for Scoped {
     fn drop(&mut self) {
-        // A thread that is ending has no locals any more; then there is nothing to restore.
-        let _ = CURRENT.try_with(|c| *c.borrow_mut() = self.previous.take());
+        let _scope = Scope::enter(&mut self.host);
+        self.future = None;
     }
+}
+
+/// Exchanges a task's host with the thread's current one, and back at its end, even if the task panics.
+struct Scope<'a> {
+    host: &'a mut Option<Host>,
+}
+
+impl Scope<'_> {
+    fn enter(host: &mut Option<Host>) -> Scope<'_> {
+        exchange(host);
+        Scope { host }
+    }
+}
+
+impl Drop for Scope<'_> {
+    fn drop(&mut self) {
+        exchange(self.host);
+    }
+}
+
+fn exchange(host: &mut Option<Host>) {
+    // A thread that is ending has no locals any more; then there is nothing to exchange.
+    let _ = CURRENT.try_with(|current| std::mem::swap(&mut *current.borrow_mut(), host));
 }

@@ -19,6 +19,7 @@ async fn write_in_two_steps(host: Host) {
     let disk = host.disk(Path::new("/d"));
     let job = disk.run(|fs| {
         fs.create_dir_all(Path::new("/d")).unwrap();
+        fs.sync_dir(Path::new("/")).unwrap();
         let file = fs.open(&path(), OpenMode::CreateNew).unwrap();
         file.write_all_at(&[1; 4096], 0).unwrap();
         file.sync().unwrap();
@@ -55,7 +56,10 @@ fn the_page_cache_survives_the_process_and_not_the_power() {
         let (data, exists) = after_crash(seed, CrashKind::Power);
         assert!(data.len() >= 4096, "what was synced keeps its length");
         for (sector, bytes) in data[..4096].chunks(512).enumerate() {
-            assert!(bytes.iter().all(|b| *b == bytes[0]) && (1..=2).contains(&bytes[0]), "sector {sector} is old or new");
+            assert!(
+                bytes.iter().all(|b| *b == bytes[0]) && (1..=2).contains(&bytes[0]),
+                "sector {sector} is old or new"
+            );
             seen.insert(bytes[0]);
         }
         assert!(data[4096..].iter().all(|b| [0, 3].contains(b)));
@@ -76,6 +80,7 @@ fn a_rename_survives_as_a_whole_or_not_at_all() {
         let task = host.spawn("writes", async move {
             disk.run(|fs| {
                 fs.create_dir_all(Path::new("/d")).unwrap();
+                fs.sync_dir(Path::new("/")).unwrap();
                 fs.atomic_write(&path(), b"old").unwrap();
                 let aside = fs.open(Path::new("/d/aside"), OpenMode::Create).unwrap();
                 aside.write_all_at(b"new", 0).unwrap();
@@ -88,7 +93,8 @@ fn a_rename_survives_as_a_whole_or_not_at_all() {
         world.block_on(LIMIT, task).unwrap().unwrap();
         node.crash(CrashKind::Power);
         let disk = node.restart().disk(Path::new("/d"));
-        let data = world.block_on(LIMIT, async move { disk.run(|fs| fs.read_to_end(&path()).unwrap()).await.unwrap() });
+        let data = world
+            .block_on(LIMIT, async move { disk.run(|fs| fs.read_to_end(&path()).unwrap()).await.unwrap() });
         assert!([b"old".to_vec(), b"new".to_vec()].contains(&data.unwrap()));
     }
 }
@@ -118,11 +124,13 @@ fn a_crash_ends_tasks_jobs_and_connections() {
         let mut buffer = BytesMut::with_capacity(1);
         stream.split().0.read_into(&mut buffer).await
     });
-    assert!(world.block_on(LIMIT, reads).unwrap().unwrap().is_err(), "the peer sees a reset");
+    let read = world.block_on(LIMIT, reads).unwrap().unwrap();
+    assert!(matches!(read, Ok(0) | Err(_)), "the peer sees an end or a reset: {read:?}");
     let job = world.block_on(LIMIT, async move { dead.disk(Path::new("/d")).run(|_| ()).await });
     assert!(job.unwrap().is_err(), "a dead node's jobs do not run");
     let host = client.host();
-    let refused = world.block_on(LIMIT, async move { host.net().connect("server:1").await.err().map(|e| e.kind()) });
+    let refused =
+        world.block_on(LIMIT, async move { host.net().connect("server:1").await.err().map(|e| e.kind()) });
     assert_eq!(refused.unwrap(), Some(std::io::ErrorKind::ConnectionRefused));
 }
 
@@ -218,7 +226,8 @@ fn a_disk_fails_fills_and_stalls_when_told() {
     assert_eq!(write(&host).unwrap().unwrap_err().raw_os_error(), Some(libc::ENOSPC));
     node.set_disk_faults(DiskFaults { write_errors_per_million: 1_000_000, ..DiskFaults::default() });
     assert_eq!(write(&host).unwrap().unwrap_err().raw_os_error(), Some(libc::EIO));
-    let stalls = DiskFaults { stalls_per_million: 1_000_000, stall: Duration::from_secs(3), ..DiskFaults::default() };
+    let stalls =
+        DiskFaults { stalls_per_million: 1_000_000, stall: Duration::from_secs(3), ..DiskFaults::default() };
     node.set_disk_faults(stalls);
     let before = world.now();
     write(&host).unwrap().unwrap();
@@ -234,7 +243,8 @@ fn a_run_that_cannot_go_on_is_told_from_a_long_one() {
     let stuck = world.block_on(LIMIT, std::future::pending::<()>());
     assert!(matches!(stuck, Err(Stuck::Deadlock(_))), "{stuck:?}");
     let clock = world.host().clock().clone();
-    let long = world.block_on(Duration::from_secs(1), async move { clock.sleep(Duration::from_secs(100)).await });
+    let long =
+        world.block_on(Duration::from_secs(1), async move { clock.sleep(Duration::from_secs(100)).await });
     assert_eq!(long, Err(Stuck::TooLong(Duration::from_secs(1))));
 }
 

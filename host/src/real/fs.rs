@@ -72,7 +72,8 @@ pub(crate) fn read_at(fd: &OwnedFd, buffer: &mut [u8], position: u64) -> io::Res
 }
 
 pub(crate) fn write_all_vectored_at(fd: &OwnedFd, parts: &[&[u8]], mut position: u64) -> io::Result<()> {
-    let mut slices: Vec<io::IoSlice<'_>> = parts.iter().filter(|p| !p.is_empty()).map(|p| io::IoSlice::new(p)).collect();
+    let mut slices: Vec<io::IoSlice<'_>> =
+        parts.iter().filter(|p| !p.is_empty()).map(|p| io::IoSlice::new(p)).collect();
     let mut rest = slices.as_mut_slice();
     while !rest.is_empty() {
         let most = rest.len().min(1024); // IOV_MAX

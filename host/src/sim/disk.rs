@@ -1,6 +1,7 @@
 //! A simulated directory's queue of jobs: in order, after a seeded delay, never after a crash.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,10 +10,10 @@ use tokio::sync::oneshot;
 
 use super::executor::{Executor, Life};
 use super::files::{SharedDisk, SimFs};
-use super::world::{CrashKind, Nodes};
+use super::world::Nodes;
 use crate::disk::{DiskKind, Disks};
 use crate::fs::FsKind;
-use crate::{Disk, DiskGone, Fs};
+use crate::{Disk, DiskGone, File, Fs};
 
 /// How a node's disk misbehaves. The default one is healthy, with room for everything.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub struct DiskFaults {
     /// Of a million operations, so many fail with EIO.
     pub write_errors_per_million: u64,
     pub read_errors_per_million: u64,
+    /// Of a million syncs, so many fail (beside those that fail as writes do); what they did not write stays unwritten.
+    pub sync_errors_per_million: u64,
     /// Writes beyond this fail with ENOSPC.
     pub capacity_bytes: u64,
 }
@@ -37,6 +40,7 @@ impl Default for DiskFaults {
             stall: Duration::from_millis(500),
             write_errors_per_million: 0,
             read_errors_per_million: 0,
+            sync_errors_per_million: 0,
             capacity_bytes: u64::MAX,
         }
     }
@@ -44,9 +48,14 @@ impl Default for DiskFaults {
 
 type Job = Box<dyn FnOnce(&Fs) + Send>;
 
+enum Queued {
+    Job(Job),
+    Sync(File, oneshot::Sender<io::Result<()>>),
+}
+
 #[derive(Default)]
 struct Queue {
-    jobs: VecDeque<Job>,
+    jobs: VecDeque<Queued>,
     busy: bool,
 }
 
@@ -56,14 +65,14 @@ pub(crate) struct SimDisks {
     pub(crate) life: Life,
     pub(crate) disk: SharedDisk,
     pub(crate) nodes: Nodes,
-    pub(crate) queues: Mutex<BTreeMap<PathBuf, SimDisk>>,
+    queues: Mutex<BTreeMap<PathBuf, Arc<Mutex<Queue>>>>,
 }
 
 impl Disks for Arc<SimDisks> {
     fn disk(&self, dir: &Path) -> Disk {
         let mut queues = self.queues.lock().expect("nobody panics while holding it");
-        let new = || SimDisk { node: Arc::clone(self), queue: Arc::default() };
-        Disk(DiskKind::Sim(queues.entry(dir.to_owned()).or_insert_with(new).clone()))
+        let queue = Arc::clone(queues.entry(dir.to_owned()).or_default());
+        Disk(DiskKind::Sim(SimDisk { node: Arc::clone(self), queue }))
     }
 }
 
@@ -81,81 +90,99 @@ impl std::fmt::Debug for SimDisk {
 }
 
 impl SimDisk {
-    pub(crate) async fn run<T: Send + 'static>(&self, job: impl FnOnce(&Fs) -> T + Send + 'static) -> Result<T, DiskGone> {
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Fs) -> T + Send + 'static,
+    ) -> Result<T, DiskGone> {
         let (sender, result) = oneshot::channel();
-        {
-            let mut queue = self.queue.lock().expect("nobody panics while holding it");
-            queue.jobs.push_back(Box::new(move |fs| drop(sender.send(job(fs)))));
-        }
-        self.start_next();
+        self.push(Queued::Job(Box::new(move |fs| drop(sender.send(job(fs))))));
         result.await.map_err(|_| DiskGone)
     }
 
-    pub(crate) async fn read<T: Send + 'static>(&self, job: impl FnOnce(&Fs) -> T + Send + 'static) -> Result<T, DiskGone> {
+    pub(crate) async fn sync(&self, file: File) -> Result<io::Result<()>, DiskGone> {
+        let (sender, result) = oneshot::channel();
+        self.push(Queued::Sync(file, sender));
+        result.await.map_err(|_| DiskGone)
+    }
+
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Fs) -> T + Send + 'static,
+    ) -> Result<T, DiskGone> {
         let (sender, result) = oneshot::channel();
         let node = Arc::clone(&self.node);
-        self.node.executor.after(self.node.delay(), move || {
-            if node.executor.is_alive(node.life) {
-                // Dropped with the sender otherwise: a crashed node reads nothing.
-                drop(sender.send(job(&node.fs())));
-                node.crash_if_due();
-            }
+        // Dropped with its sender if the node crashes before.
+        self.node.executor.after(self.node.delay(), Some(node.life), move || {
+            drop(sender.send(job(&node.fs())));
+            node.crash_if_due();
         });
         result.await.map_err(|_| DiskGone)
     }
 
+    fn push(&self, queued: Queued) {
+        if self.node.executor.is_alive(self.node.life) {
+            self.queue.lock().expect("nobody panics while holding it").jobs.push_back(queued);
+            self.start_next();
+        }
+    }
+
     /// Schedules the oldest job, unless one is under way.
     fn start_next(&self) {
-        let mut queue = self.queue.lock().expect("nobody panics while holding it");
-        if queue.busy || queue.jobs.is_empty() {
-            return;
+        {
+            let mut queue = self.queue.lock().expect("nobody panics while holding it");
+            if queue.busy || queue.jobs.is_empty() {
+                return;
+            }
+            queue.busy = true;
         }
-        queue.busy = true;
-        drop(queue);
         let this = self.clone();
-        self.node.executor.after(self.node.delay(), move || this.run_first());
+        self.node.executor.after(self.node.delay(), Some(self.node.life), move || this.run_first());
     }
 
     fn run_first(&self) {
-        let job = {
+        let first = {
             let mut queue = self.queue.lock().expect("nobody panics while holding it");
             queue.busy = false;
-            if !self.node.executor.is_alive(self.node.life) {
-                let jobs = std::mem::take(&mut queue.jobs);
-                drop(queue);
-                drop(jobs);
-                return;
-            }
             queue.jobs.pop_front()
         };
-        if let Some(job) = job {
-            job(&self.node.fs());
-            self.node.crash_if_due();
+        match first {
+            Some(Queued::Job(job)) => job(&self.node.fs()),
+            Some(Queued::Sync(file, sender)) => {
+                // It covers what was written before it, no more, and its answer comes while later jobs already run.
+                let result = file.sync();
+                let answer = move || drop(sender.send(result));
+                self.node.executor.after(self.node.delay(), Some(self.node.life), answer);
+            }
+            None => {}
         }
+        self.node.crash_if_due();
         self.start_next();
     }
 }
 
 impl SimDisks {
+    pub(crate) fn new(executor: Arc<Executor>, life: Life, disk: SharedDisk, nodes: Nodes) -> SimDisks {
+        SimDisks { executor, life, disk, nodes, queues: Mutex::default() }
+    }
+
     fn fs(&self) -> Fs {
         Fs(FsKind::Sim(SimFs::new(Arc::clone(&self.disk), Arc::clone(&self.executor), self.life)))
     }
 
     fn delay(&self) -> Duration {
-        let faults = self.disk.lock().expect("nobody panics while holding it").faults.clone();
-        let delay = Duration::from_nanos(self.executor.below(faults.delay_max.as_nanos() as u64 + 1));
-        let stalls = self.executor.below(1_000_000) < faults.stalls_per_million;
-        if stalls { delay + faults.stall } else { delay }
+        let (delay_max, stalls, stall) = {
+            let disk = self.disk.lock().expect("nobody panics while holding it");
+            (disk.faults.delay_max, disk.faults.stalls_per_million, disk.faults.stall)
+        };
+        let delay = self.executor.duration_up_to(delay_max);
+        if self.executor.below(1_000_000) < stalls { delay + stall } else { delay }
     }
 
     /// The node died in the middle of the job that has just ended.
     fn crash_if_due(&self) {
-        let due = {
-            let mut disk = self.disk.lock().expect("nobody panics while holding it");
-            std::mem::take(&mut disk.crashed_in_job)
-        };
-        if due {
-            self.nodes.crash(self.life.node, CrashKind::Process);
+        let due = self.disk.lock().expect("nobody panics while holding it").crashed_in_job;
+        if let Some(kind) = due {
+            self.nodes.crash(self.life.node, kind);
         }
     }
 }

@@ -274,7 +274,11 @@ impl Executor {
         self.take_woken();
         if let Some(task) = self.pick() {
             self.poll(task);
-            return if self.lock().turns_at_now > TURNS_AT_ONE_TIME_MAX { Step::Spinning } else { Step::Done };
+            return if self.lock().turns_at_now > TURNS_AT_ONE_TIME_MAX {
+                Step::Spinning
+            } else {
+                Step::Done
+            };
         }
         let due = {
             let mut guard = self.lock();
@@ -304,7 +308,10 @@ impl Executor {
     }
 
     fn take_woken(&self) {
-        let woken = std::mem::take(&mut *self.woken.lock().expect("nobody panics while holding it"));
+        let mut woken = std::mem::take(&mut *self.woken.lock().expect("nobody panics while holding it"));
+        // Whoever wakes several tasks may do so in an order of its own dice: tokio's watch channel spreads its waiters over
+        // random shards. Which of them runs first is for this executor's dice alone.
+        woken.sort_unstable();
         let mut guard = self.lock();
         let state = &mut *guard;
         for task in woken {

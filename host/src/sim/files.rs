@@ -1,65 +1,68 @@
-//! A node's simulated files: what is in the page cache, and what a loss of power leaves.
+//! A node's simulated files: what the page cache has, and what a loss of power leaves.
 //!
-//! Each file has two contents: the current one, and the durable one of its last sync. Names have two states as well: a
-//! file that was made, renamed or removed keeps its old name until its directory is synced. When power is lost, each
-//! unsynced sector and each unsynced change of a name survives or not, by the seed.
+//!     directory  now:     a -> 7, b -> 9          file 7  data:    current bytes
+//!                durable: a -> 7                          durable: bytes of the last sync
+//!                pending: set b -> 9                      dirty:   ranges written since
+//!
+//! Directories are files too: a name that was made, renamed or removed is durable once *its* directory is synced, and a
+//! synced file in a directory whose own name is lost is lost. When power goes, of each file the unsynced sectors survive
+//! one by one, of each directory the oldest unsynced changes, by the seed. A failed sync forgets what it did not write,
+//! as Linux does: a later sync does not bring it back.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod tree;
+
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::executor::{Executor, Life};
+use self::tree::{Entry, FileState, Inode, InodeId, Tree, not_found};
+use super::executor::{Executor, Life, fingerprint};
+use super::world::CrashKind;
 use crate::fs::FileKind;
 use crate::sim::DiskFaults;
 use crate::{File, OpenMode};
 
-/// What the disk writes whole or not at all.
-const SECTOR_BYTES: usize = 512;
-
-type InodeId = u64;
-
-#[derive(Default)]
-struct Inode {
-    data: Vec<u8>,
-    durable: Vec<u8>,
-    /// Ranges written since the last sync.
-    dirty: Vec<(usize, usize)>,
-    locked_by: Option<Life>,
-}
-
-/// A change of a name that its directory's sync makes durable.
-#[derive(Clone, Debug)]
-enum NameChange {
-    Link(PathBuf, InodeId),
-    Unlink(PathBuf),
-    /// Both names change at once, or neither.
-    Rename(PathBuf, PathBuf, InodeId),
-}
-
-#[derive(Default)]
-struct Names {
-    files: BTreeMap<PathBuf, InodeId>,
-    dirs: BTreeSet<PathBuf>,
-}
-
 /// The disk of one node; it outlives the node's lives.
 #[derive(Default)]
 pub(crate) struct DiskState {
-    inodes: BTreeMap<InodeId, Inode>,
-    next_inode: InodeId,
-    now: Names,
-    durable: Names,
-    /// Unsynced changes by directory, oldest first.
-    pending: BTreeMap<PathBuf, Vec<NameChange>>,
+    tree: Tree,
     pub(crate) faults: DiskFaults,
     /// After so many more operations the node dies in the middle of a job.
-    pub(crate) operations_until_crash: Option<u64>,
-    /// Set when that happened: every further operation fails.
-    pub(crate) crashed_in_job: bool,
+    pub(crate) operations_until_crash: Option<(u64, CrashKind)>,
+    /// Set when that happened: every further operation of this life fails.
+    pub(crate) crashed_in_job: Option<CrashKind>,
 }
 
 pub(crate) type SharedDisk = Arc<Mutex<DiskState>>;
+
+impl DiskState {
+    /// What a crash leaves: all of the page cache, or what the seed says of what was not synced.
+    pub(crate) fn crash(&mut self, kind: CrashKind, random: impl FnMut() -> u64) {
+        self.operations_until_crash = None;
+        self.crashed_in_job = None;
+        match kind {
+            CrashKind::Process => self.tree.sweep(false),
+            CrashKind::Power => self.tree.lose_power(random),
+        }
+    }
+
+    fn free_bytes(&self) -> u64 {
+        match self.faults.capacity_bytes {
+            u64::MAX => u64::MAX,
+            capacity => capacity.saturating_sub(self.tree.used_bytes()),
+        }
+    }
+}
+
+/// What is done to the disk, for the trace.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Operation {
+    Look,
+    ReadBytes,
+    Write,
+    Sync,
+    Names,
+}
 
 /// A node's file system in one life.
 #[derive(Clone)]
@@ -75,12 +78,12 @@ impl std::fmt::Debug for SimFs {
     }
 }
 
-fn not_found(path: &Path) -> io::Error {
-    io::Error::new(io::ErrorKind::NotFound, format!("{} does not exist", path.display()))
+fn crashed() -> io::Error {
+    io::Error::other("the node has crashed")
 }
 
-fn parent(path: &Path) -> PathBuf {
-    path.parent().unwrap_or(Path::new("")).to_owned()
+fn no_space() -> io::Error {
+    io::Error::from_raw_os_error(libc::ENOSPC)
 }
 
 impl SimFs {
@@ -88,132 +91,95 @@ impl SimFs {
         SimFs { disk, executor, life }
     }
 
-    /// The disk, if this life goes on and the operation does not fail by the seed.
-    fn operation(&self, writes: bool) -> io::Result<MutexGuard<'_, DiskState>> {
+    /// The disk, and how this operation fails if it does so by the seed. An error if this life is over.
+    fn begin(
+        &self,
+        what: Operation,
+        about: u64,
+    ) -> io::Result<(MutexGuard<'_, DiskState>, Option<io::Error>)> {
         if !self.executor.is_alive(self.life) {
-            return Err(io::Error::other("the node has crashed"));
+            return Err(crashed());
         }
-        let (dice, mut disk) = (self.executor.random(), self.disk.lock().expect("nobody panics while holding it"));
-        if let Some(left) = disk.operations_until_crash {
-            if left == 0 {
+        self.executor.trace(&[4, what as u64, about]);
+        let dice = self.executor.random() % 1_000_000;
+        let mut disk = self.disk.lock().expect("nobody panics while holding it");
+        if disk.crashed_in_job.is_some() {
+            return Err(crashed());
+        }
+        match disk.operations_until_crash {
+            Some((0, kind)) => {
                 disk.operations_until_crash = None;
-                disk.crashed_in_job = true;
-            } else {
-                disk.operations_until_crash = Some(left - 1);
+                disk.crashed_in_job = Some(kind);
+                return Ok((disk, Some(crashed())));
             }
+            Some((left, kind)) => disk.operations_until_crash = Some((left - 1, kind)),
+            None => {}
         }
-        if disk.crashed_in_job {
-            return Err(io::Error::other("the node has crashed"));
-        }
-        let failing = if writes { disk.faults.write_errors_per_million } else { disk.faults.read_errors_per_million };
-        if dice % 1_000_000 < failing {
-            return Err(io::Error::from_raw_os_error(libc::EIO));
-        }
-        Ok(disk)
+        let failing = match what {
+            Operation::Look | Operation::ReadBytes => disk.faults.read_errors_per_million,
+            Operation::Write | Operation::Names => disk.faults.write_errors_per_million,
+            Operation::Sync => disk.faults.write_errors_per_million.max(disk.faults.sync_errors_per_million),
+        };
+        let error = (dice < failing).then(|| io::Error::from_raw_os_error(libc::EIO));
+        Ok((disk, error))
     }
 
-    fn is_locked(&self, inode: &Inode) -> bool {
-        inode.locked_by.is_some_and(|life| self.executor.is_alive(life))
+    /// The disk, if the operation goes well.
+    fn operation(&self, what: Operation, path: &Path) -> io::Result<MutexGuard<'_, DiskState>> {
+        let (disk, error) = self.begin(what, fingerprint(path.as_os_str().as_encoded_bytes()))?;
+        error.map_or(Ok(disk), Err)
     }
 
     pub(crate) fn open(&self, path: &Path, mode: OpenMode) -> io::Result<File> {
-        let mut disk = self.operation(mode == OpenMode::Create || mode == OpenMode::CreateNew)?;
-        let inode = match (disk.now.files.get(path).copied(), mode) {
+        let makes = matches!(mode, OpenMode::Create | OpenMode::CreateNew);
+        let what = if makes { Operation::Names } else { Operation::Look };
+        let mut disk = self.operation(what, path)?;
+        let id = match (disk.tree.find(path), mode) {
             (Some(_), OpenMode::CreateNew) => return Err(io::ErrorKind::AlreadyExists.into()),
-            (Some(inode), _) => inode,
+            (Some(id), _) => id,
             (None, OpenMode::Read | OpenMode::ReadWrite) => return Err(not_found(path)),
             (None, OpenMode::Create | OpenMode::CreateNew) => {
-                let dir = parent(path);
-                if !dir.as_os_str().is_empty() && !disk.now.dirs.contains(&dir) {
-                    return Err(not_found(&dir));
+                if disk.free_bytes() == 0 {
+                    return Err(no_space());
                 }
-                let inode = disk.next_inode;
-                disk.next_inode += 1;
-                disk.inodes.insert(inode, Inode::default());
-                disk.link(path, inode);
-                inode
+                disk.tree.make(path, Inode::File(FileState::default()))?
             }
         };
+        let open = disk.tree.file(id)?.open();
         drop(disk);
-        Ok(File(FileKind::Sim(SimFile { fs: self.clone(), inode })))
+        Ok(File(FileKind::Sim(SimFile { fs: self.clone(), id, open })))
     }
 
-    /// Directories are durable at once: what is tested is the loss of files in them.
     pub(crate) fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        let mut disk = self.operation(true)?;
-        for dir in path.ancestors().filter(|d| !d.as_os_str().is_empty()) {
-            if disk.now.files.contains_key(dir) {
-                return Err(io::Error::from_raw_os_error(libc::ENOTDIR));
-            }
-            disk.now.dirs.insert(dir.to_owned());
-            disk.durable.dirs.insert(dir.to_owned());
-        }
-        Ok(())
+        self.operation(Operation::Names, path)?.tree.make_dirs(path)
     }
 
     pub(crate) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut disk = self.operation(true)?;
-        if let Some(inode) = disk.now.files.get(from).copied() {
-            disk.change(NameChange::Rename(from.to_owned(), to.to_owned(), inode));
-            return Ok(());
-        }
-        if !disk.now.dirs.contains(from) {
-            return Err(not_found(from));
-        }
-        disk.rename_dir(from, to);
-        Ok(())
+        self.operation(Operation::Names, to)?.tree.rename(from, to)
     }
 
     pub(crate) fn remove_file(&self, path: &Path) -> io::Result<()> {
-        let mut disk = self.operation(true)?;
-        if !disk.now.files.contains_key(path) {
-            return Err(not_found(path));
-        }
-        disk.unlink(path);
-        Ok(())
+        self.operation(Operation::Names, path)?.tree.remove_file(path)
     }
 
     pub(crate) fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
-        let mut disk = self.operation(true)?;
-        if !disk.now.dirs.contains(path) {
-            return Err(not_found(path));
-        }
-        disk.now.files.retain(|p, _| !p.starts_with(path));
-        disk.durable.files.retain(|p, _| !p.starts_with(path));
-        disk.now.dirs.retain(|p| !p.starts_with(path));
-        disk.durable.dirs.retain(|p| !p.starts_with(path));
-        disk.pending.retain(|p, _| !p.starts_with(path));
-        Ok(())
+        self.operation(Operation::Names, path)?.tree.remove_dir_all(path)
     }
 
     pub(crate) fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        let disk = self.operation(false)?;
-        if !disk.now.dirs.contains(path) {
-            return Err(not_found(path));
-        }
-        let inside = |p: &&PathBuf| p.parent() == Some(path);
-        let name = |p: &PathBuf| p.file_name().map(|n| n.to_string_lossy().into_owned());
-        let mut names: Vec<String> = disk.now.files.keys().filter(inside).filter_map(name).collect();
-        names.extend(disk.now.dirs.iter().filter(inside).filter_map(name));
-        names.sort();
-        Ok(names)
+        self.operation(Operation::Look, path)?.tree.list(path)
     }
 
     pub(crate) fn exists(&self, path: &Path) -> bool {
-        self.operation(false).is_ok_and(|disk| disk.now.files.contains_key(path) || disk.now.dirs.contains(path))
+        self.operation(Operation::Look, path).is_ok_and(|disk| disk.tree.find(path).is_some())
     }
 
     pub(crate) fn is_dir(&self, path: &Path) -> bool {
-        self.operation(false).is_ok_and(|disk| disk.now.dirs.contains(path))
+        self.operation(Operation::Look, path).is_ok_and(|disk| disk.tree.is_dir(path))
     }
 
     pub(crate) fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        let mut disk = self.operation(true)?;
-        let changes = disk.pending.remove(path).unwrap_or_default();
-        for change in changes {
-            disk.durable.apply(&change);
-        }
-        Ok(())
+        self.operation(Operation::Sync, path)?.tree.sync_dir(path)
     }
 
     pub(crate) fn free_bytes(&self) -> u64 {
@@ -221,214 +187,105 @@ impl SimFs {
     }
 }
 
-impl Names {
-    fn apply(&mut self, change: &NameChange) {
-        match change {
-            NameChange::Link(path, inode) => {
-                self.files.insert(path.clone(), *inode);
-            }
-            NameChange::Unlink(path) => {
-                self.files.remove(path);
-            }
-            NameChange::Rename(from, to, inode) => {
-                self.files.remove(from);
-                self.files.insert(to.clone(), *inode);
-            }
-        }
-    }
-}
-
-impl DiskState {
-    fn change(&mut self, change: NameChange) {
-        self.now.apply(&change);
-        let (NameChange::Link(path, _) | NameChange::Unlink(path) | NameChange::Rename(_, path, _)) = &change;
-        self.pending.entry(parent(path)).or_default().push(change);
-    }
-
-    fn link(&mut self, path: &Path, inode: InodeId) {
-        self.change(NameChange::Link(path.to_owned(), inode));
-    }
-
-    fn unlink(&mut self, path: &Path) {
-        self.change(NameChange::Unlink(path.to_owned()));
-    }
-
-    /// A directory is renamed with all that is in it, and that is durable at once.
-    fn rename_dir(&mut self, from: &Path, to: &Path) {
-        let moved = |p: &Path| p.strip_prefix(from).map(|rest| if rest.as_os_str().is_empty() { to.to_owned() } else { to.join(rest) });
-        for names in [&mut self.now, &mut self.durable] {
-            let files = std::mem::take(&mut names.files);
-            names.files = files.into_iter().map(|(p, i)| (moved(&p).unwrap_or(p), i)).collect();
-            let dirs = std::mem::take(&mut names.dirs);
-            names.dirs = dirs.into_iter().map(|p| moved(&p).unwrap_or(p)).collect();
-        }
-        let pending = std::mem::take(&mut self.pending);
-        for (dir, changes) in pending {
-            let renamed = changes.into_iter().map(|change| match change {
-                NameChange::Link(p, i) => NameChange::Link(moved(&p).unwrap_or(p), i),
-                NameChange::Unlink(p) => NameChange::Unlink(moved(&p).unwrap_or(p)),
-                NameChange::Rename(a, b, i) => NameChange::Rename(moved(&a).unwrap_or(a), moved(&b).unwrap_or(b), i),
-            });
-            self.pending.insert(moved(&dir).unwrap_or(dir), renamed.collect());
-        }
-    }
-
-    fn free_bytes(&self) -> u64 {
-        let used: usize = self.inodes.values().map(|i| i.data.len()).sum();
-        self.faults.capacity_bytes.saturating_sub(used as u64)
-    }
-
-    /// What a loss of power leaves.
-    pub(crate) fn lose_power(&mut self, mut random: impl FnMut() -> u64) {
-        for inode in self.inodes.values_mut() {
-            inode.lose_power(&mut random);
-        }
-        for (_, changes) in std::mem::take(&mut self.pending) {
-            // A directory's changes reach the disk in order: some first ones did.
-            let survived = (random() % (changes.len() as u64 + 1)) as usize;
-            for change in &changes[..survived] {
-                self.durable.apply(change);
-            }
-        }
-        self.now.files = self.durable.files.clone();
-        self.now.dirs = self.durable.dirs.clone();
-        self.forget_unnamed();
-    }
-
-    /// Frees what has no name any more; call it when no file is open.
-    pub(crate) fn forget_unnamed(&mut self) {
-        let named: BTreeSet<InodeId> = self.now.files.values().chain(self.durable.files.values()).copied().collect();
-        let pending: BTreeSet<InodeId> = self
-            .pending
-            .values()
-            .flatten()
-            .filter_map(|c| match c {
-                NameChange::Link(_, inode) | NameChange::Rename(_, _, inode) => Some(*inode),
-                NameChange::Unlink(_) => None,
-            })
-            .collect();
-        self.inodes.retain(|id, _| named.contains(id) || pending.contains(id));
-    }
-}
-
-impl Inode {
-    fn sync(&mut self) {
-        self.durable.resize(self.data.len(), 0);
-        for (from, to) in self.dirty.drain(..) {
-            let to = to.min(self.data.len());
-            if from < to {
-                self.durable[from..to].copy_from_slice(&self.data[from..to]);
-            }
-        }
-    }
-
-    fn lose_power(&mut self, random: &mut impl FnMut() -> u64) {
-        if self.dirty.is_empty() && self.data.len() == self.durable.len() {
-            return;
-        }
-        let (old, new) = (self.durable.len(), self.data.len());
-        // The length is metadata of its own: anything between the synced and the current one.
-        let length = old.min(new) + (random() % (old.abs_diff(new) as u64 + 1)) as usize;
-        self.durable.resize(length, 0);
-        for (from, to) in std::mem::take(&mut self.dirty) {
-            let to = to.min(length).min(new);
-            let mut at = from;
-            while at < to {
-                let end = to.min((at / SECTOR_BYTES + 1) * SECTOR_BYTES);
-                if random().is_multiple_of(2) {
-                    self.durable[at..end].copy_from_slice(&self.data[at..end]);
-                }
-                at = end;
-            }
-        }
-        self.data = self.durable.clone();
-    }
-}
-
 /// An open file of a simulated node, in one life.
 #[derive(Clone, Debug)]
 pub(crate) struct SimFile {
     fs: SimFs,
-    inode: InodeId,
+    id: InodeId,
+    /// Keeps the inode while it has no name.
+    open: Arc<Entry>,
 }
 
 impl SimFile {
-    fn with<T>(&self, writes: bool, act: impl FnOnce(&mut Inode, u64) -> io::Result<T>) -> io::Result<T> {
-        let mut disk = self.fs.operation(writes)?;
-        let free = disk.free_bytes();
-        let inode = disk.inodes.get_mut(&self.inode).expect("an open file keeps its inode");
-        act(inode, free)
+    fn with<T>(&self, what: Operation, act: impl FnOnce(&mut FileState) -> T) -> io::Result<T> {
+        let (mut disk, error) = self.fs.begin(what, self.id)?;
+        match error {
+            Some(error) => Err(error),
+            None => Ok(act(disk.tree.file(self.id)?)),
+        }
     }
 
     pub(crate) fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
-        self.with(false, |inode, _| {
-            let from = (position as usize).min(inode.data.len());
-            let n = buffer.len().min(inode.data.len() - from);
-            buffer[..n].copy_from_slice(&inode.data[from..from + n]);
-            Ok(n)
-        })
+        self.with(Operation::ReadBytes, |file| file.read_at(buffer, position as usize))
     }
 
+    /// A write that fails may have written its first part.
     pub(crate) fn write_all_vectored_at(&self, parts: &[&[u8]], position: u64) -> io::Result<()> {
         let total: usize = parts.iter().map(|p| p.len()).sum();
-        self.with(true, |inode, free| {
-            let (from, to) = (position as usize, position as usize + total);
-            let grows = to.saturating_sub(inode.data.len()) as u64;
-            if grows > free {
-                return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+        for part in parts {
+            self.fs.executor.trace(&[position, fingerprint(part)]);
+        }
+        let part = self.fs.executor.below(total as u64 + 1) as usize;
+        let (mut disk, error) = self.fs.begin(Operation::Write, self.id)?;
+        let free = disk.free_bytes();
+        let file = disk.tree.file(self.id)?;
+        let grows = (position as usize + total).saturating_sub(file.len()) as u64;
+        let result = match error {
+            None if grows <= free => Ok(total),
+            None => Err((no_space(), total.saturating_sub((grows - free) as usize).min(part))),
+            Some(error) => Err((error, if grows <= free { part } else { 0 })),
+        };
+        match result {
+            Ok(all) => {
+                file.write_at(parts, all, position as usize);
+                Ok(())
             }
-            if inode.data.len() < to {
-                inode.data.resize(to, 0);
+            Err((error, some)) => {
+                file.write_at(parts, some, position as usize);
+                Err(error)
             }
-            let mut at = from;
-            for part in parts {
-                inode.data[at..at + part.len()].copy_from_slice(part);
-                at += part.len();
-            }
-            inode.dirty.push((from, to));
-            Ok(())
-        })
+        }
     }
 
     pub(crate) fn sync(&self) -> io::Result<()> {
-        self.with(true, |inode, _| {
-            inode.sync();
-            Ok(())
-        })
+        let (mut disk, error) = self.fs.begin(Operation::Sync, self.id)?;
+        let gone = disk.crashed_in_job.is_some();
+        let file = disk.tree.file(self.id)?;
+        match error {
+            Some(error) => {
+                if !gone {
+                    file.forget_dirty();
+                }
+                Err(error)
+            }
+            None => {
+                file.sync();
+                Ok(())
+            }
+        }
     }
 
     pub(crate) fn len(&self) -> io::Result<u64> {
-        self.with(false, |inode, _| Ok(inode.data.len() as u64))
+        self.with(Operation::Look, |file| file.len() as u64)
     }
 
     pub(crate) fn set_len(&self, length: u64) -> io::Result<()> {
-        self.with(true, |inode, _| {
-            let before = inode.data.len();
-            inode.data.resize(length as usize, 0);
-            // What is cut off and written again must not come back as it was.
-            inode.dirty.push((before.min(length as usize), before.max(length as usize)));
-            Ok(())
-        })
+        self.with(Operation::Write, |file| file.set_len(length as usize))
     }
 
     pub(crate) fn lock(&self) -> io::Result<()> {
-        let mut disk = self.fs.operation(true)?;
-        let inode = disk.inodes.get_mut(&self.inode).expect("an open file keeps its inode");
-        if self.fs.is_locked(inode) {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        inode.locked_by = Some(self.fs.life);
-        Ok(())
+        let executor = Arc::clone(&self.fs.executor);
+        let life = self.fs.life;
+        self.with(Operation::Look, |file| {
+            if file.locked_by.is_some_and(|holder| executor.is_alive(holder)) {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            file.locked_by = Some(life);
+            Ok(())
+        })?
     }
 
+    /// The guard of a life that is over unlocks nothing.
     pub(crate) fn unlock(&self) {
         let mut disk = self.fs.disk.lock().expect("nobody panics while holding it");
-        if let Some(inode) = disk.inodes.get_mut(&self.inode) {
-            inode.locked_by = None;
+        if let Ok(file) = disk.tree.file(self.id)
+            && file.locked_by == Some(self.fs.life)
+        {
+            file.locked_by = None;
         }
     }
 
     pub(crate) fn is_same(&self, other: &SimFile) -> bool {
-        self.inode == other.inode && self.fs.life == other.fs.life
+        Arc::ptr_eq(&self.open, &other.open)
     }
 }

@@ -5,23 +5,20 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::clock::{Drift, SharedDrift, SimClock};
 use super::disk::{DiskFaults, SimDisks};
-use super::executor::{Executor, Life, NodeId};
+use super::executor::{Executor, Life, NodeId, Step};
 use super::files::SharedDisk;
 use super::network::{Network, SimNet};
-use crate::clock::ClockSource;
 use crate::spawn::{Spawner, Stop};
-use crate::{Clock, Entropy, Host, Inner, Instant, Net};
-
-/// Where virtual time begins on the wall: 2026-01-01.
-const WALL_START_MS: i64 = 1_767_225_600_000;
+use crate::{Clock, Entropy, Host, Inner, Net};
 
 /// How a node ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CrashKind {
-    /// `kill -9`: the page cache survives, peers see a reset.
+    /// `kill -9`: the page cache survives; peers see an end or a reset.
     Process,
-    /// What was not synced is lost or torn, peers see silence.
+    /// What was not synced is lost or torn; peers see silence, and a reset of what they send once the machine is back.
     Power,
 }
 
@@ -32,6 +29,8 @@ pub enum Stuck {
     Deadlock(String),
     #[error("not done after {0:?} of virtual time")]
     TooLong(Duration),
+    #[error("tasks wake each other for ever; there are: {0}")]
+    Spinning(String),
 }
 
 /// One seed's world.
@@ -46,7 +45,8 @@ impl World {
     pub fn new(seed: u64) -> World {
         let executor = Executor::new(seed);
         let network = Network::new(Arc::clone(&executor));
-        let nodes = Nodes { shared: Arc::default(), executor: Arc::clone(&executor), network: Arc::clone(&network) };
+        let nodes =
+            Nodes { shared: Arc::default(), executor: Arc::clone(&executor), network: Arc::clone(&network) };
         let driver = nodes.add("driver");
         World { executor, network, nodes, driver }
     }
@@ -73,26 +73,36 @@ impl World {
             if let Some(output) = result.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 return Ok(output);
             }
-            if self.executor.now() > deadline {
-                task.abort();
-                return Err(Stuck::TooLong(limit));
-            }
-            if !self.executor.step() {
-                return Err(Stuck::Deadlock(self.nodes.describe_waiting()));
-            }
+            let stuck = if self.executor.now() > deadline {
+                Stuck::TooLong(limit)
+            } else {
+                match self.executor.step() {
+                    Step::Done => continue,
+                    Step::Nothing => Stuck::Deadlock(self.nodes.describe_waiting()),
+                    Step::Spinning => Stuck::Spinning(self.nodes.describe_waiting()),
+                }
+            };
+            task.abort();
+            return Err(stuck);
         }
     }
 
     /// Lets virtual time pass.
     pub fn run_for(&self, duration: Duration) {
         let clock = self.driver.host().clock().clone();
-        let slept = self.block_on(duration * 2 + Duration::from_secs(1), async move { clock.sleep(duration).await });
+        let slept =
+            self.block_on(duration * 2 + Duration::from_secs(1), async move { clock.sleep(duration).await });
         assert!(slept.is_ok(), "a sleep always ends: {slept:?}");
     }
 
     /// The driver's own host: for clients of the nodes.
     pub fn host(&self) -> Host {
         self.driver.host()
+    }
+
+    /// The driver's own machine: to cut it off from nodes, too.
+    pub fn driver(&self) -> &Node {
+        &self.driver
     }
 
     pub fn now(&self) -> Duration {
@@ -113,6 +123,21 @@ impl World {
     pub fn heal(&self, a: &Node, b: &Node) {
         self.network.heal(a.id, b.id);
         self.network.heal(b.id, a.id);
+    }
+
+    /// Opens every way.
+    pub fn heal_all(&self) {
+        self.network.heal_all();
+    }
+
+    /// Resets all connections between two nodes, as a box in between may do it.
+    pub fn reset_connections(&self, a: &Node, b: &Node) {
+        self.network.reset_between(a.id, b.id);
+    }
+
+    /// Of a million packets, so many are lost: they come a retransmission later, and what follows them waits.
+    pub fn set_losses(&self, per_million: u64) {
+        self.network.set_losses(per_million);
     }
 
     /// Every packet takes between `min` and `max`.
@@ -140,6 +165,7 @@ impl Drop for World {
     fn drop(&mut self) {
         // Tasks hold hosts, and hosts hold the executor: the circle is cut here.
         self.nodes.end_all();
+        self.executor.clear();
     }
 }
 
@@ -147,16 +173,7 @@ struct Machine {
     name: String,
     disk: SharedDisk,
     host: Option<Host>,
-    skew_ms: Arc<Mutex<Skew>>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Skew {
-    wall_ms: i64,
-    /// Parts per million by which the node's clock runs too fast.
-    drift_ppm: i64,
-    /// Where the current drift began: virtual time, and what the node's clock said then.
-    since: (Duration, Duration),
+    drift: SharedDrift,
 }
 
 /// All nodes of a world.
@@ -174,8 +191,9 @@ impl Nodes {
 
     fn add(&self, name: &str) -> Node {
         let id = self.executor.add_node();
-        let machine = Machine { name: name.to_owned(), disk: SharedDisk::default(), host: None, skew_ms: Arc::default() };
-        self.lock().insert(id, machine);
+        let name = name.to_owned();
+        self.network.add_node(&name, id);
+        self.lock().insert(id, Machine { name, disk: Arc::default(), host: None, drift: Arc::default() });
         self.boot(id);
         Node { id, nodes: self.clone() }
     }
@@ -185,14 +203,10 @@ impl Nodes {
         let life = self.executor.life(id);
         let mut machines = self.lock();
         let machine = machines.get_mut(&id).expect("the node was added");
-        let disks = SimDisks {
-            executor: Arc::clone(&self.executor),
-            life,
-            disk: Arc::clone(&machine.disk),
-            nodes: self.clone(),
-            queues: Mutex::default(),
-        };
-        let clock = SimClock { executor: Arc::clone(&self.executor), life, skew: Arc::clone(&machine.skew_ms) };
+        let disk = Arc::clone(&machine.disk);
+        let disks = SimDisks::new(Arc::clone(&self.executor), life, disk, self.clone());
+        let (executor, drift) = (Arc::clone(&self.executor), Arc::clone(&machine.drift));
+        let clock = SimClock { executor, life, drift };
         let entropy = Entropy::seeded(self.executor.random());
         let hash_seed = entropy.u64();
         machine.host = Some(Host {
@@ -215,18 +229,14 @@ impl Nodes {
             (Arc::clone(&machine.disk), machine.host.take())
         };
         match kind {
-            CrashKind::Process => self.network.reset_node(id),
-            CrashKind::Power => self.network.silence_node(id),
+            CrashKind::Process => self.network.close_node(id),
+            CrashKind::Power => self.network.darken_node(id),
         }
+        self.executor.trace(&[5, id as u64, kind as u64]);
         self.executor.end_life(id);
         drop(host);
-        let mut disk = disk.lock().expect("nobody panics while holding it");
-        disk.operations_until_crash = None;
-        disk.crashed_in_job = false;
-        match kind {
-            CrashKind::Process => disk.forget_unnamed(),
-            CrashKind::Power => disk.lose_power(|| self.executor.random()),
-        }
+        let random = || self.executor.random();
+        disk.lock().expect("nobody panics while holding it").crash(kind, random);
     }
 
     fn end_all(&self) {
@@ -269,17 +279,21 @@ impl Node {
         self.nodes.crash(self.id, kind);
     }
 
-    /// The process dies after so many further file operations, in the middle of a job.
+    /// The process dies after so many further file operations, in the middle of a job and of a write.
     pub fn crash_after_operations(&self, operations: u64) {
-        self.with_disk(|disk| disk.operations_until_crash = Some(operations));
+        self.with_disk(|disk| disk.operations_until_crash = Some((operations, CrashKind::Process)));
+    }
+
+    /// The power goes after so many further file operations, in the middle of a job and of a write.
+    pub fn lose_power_after_operations(&self, operations: u64) {
+        self.with_disk(|disk| disk.operations_until_crash = Some((operations, CrashKind::Power)));
     }
 
     /// Boots the node again after a crash; whoever starts its program uses the new host.
     pub fn restart(&self) -> Host {
         assert!(!self.is_up(), "only a node that is down can be restarted");
-        // Peers of the former life learn of its end when they next hear from this machine; here: now.
-        self.nodes.network.reset_node(self.id);
         self.nodes.boot(self.id);
+        self.nodes.network.light_node(self.id);
         self.host()
     }
 
@@ -295,14 +309,13 @@ impl Node {
 
     /// Sets the wall clock ahead (or behind).
     pub fn set_skew_ms(&self, wall_ms: i64) {
-        self.with_skew(|skew, _| skew.wall_ms = wall_ms);
+        self.with_drift(|drift| drift.set_wall_ms(wall_ms));
     }
 
     /// Makes the node's clock run too fast (or too slow), timers included.
     pub fn set_drift_ppm(&self, drift_ppm: i64) {
-        self.with_skew(|skew, now| {
-            *skew = Skew { drift_ppm, since: (now, skew.local(now)), ..*skew };
-        });
+        let now = self.nodes.executor.now();
+        self.with_drift(|drift| drift.set_ppm(drift_ppm, now));
     }
 
     pub fn set_disk_faults(&self, faults: DiskFaults) {
@@ -314,71 +327,15 @@ impl Node {
         act(&mut disk.lock().expect("nobody panics while holding it"));
     }
 
-    fn with_skew(&self, act: impl FnOnce(&mut Skew, Duration)) {
-        let now = self.nodes.executor.now();
-        let skew = Arc::clone(&self.nodes.lock()[&self.id].skew_ms);
-        act(&mut skew.lock().expect("nobody panics while holding it"), now);
+    fn with_drift(&self, act: impl FnOnce(&mut Drift)) {
+        let drift = Arc::clone(&self.nodes.lock()[&self.id].drift);
+        act(&mut drift.lock().expect("nobody panics while holding it"));
     }
 }
 
 impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Node({})", self.nodes.lock()[&self.id].name)
-    }
-}
-
-impl Skew {
-    /// What the node's steady clock says at a virtual time.
-    fn local(&self, now: Duration) -> Duration {
-        let passed = now.saturating_sub(self.since.0).as_nanos() as i128;
-        let local = passed + passed * i128::from(self.drift_ppm) / 1_000_000;
-        self.since.1 + Duration::from_nanos(local.max(0) as u64)
-    }
-
-    /// The virtual time at which the node's steady clock says `local`, at the current drift.
-    fn global(&self, local: Duration) -> Duration {
-        let ahead = local.saturating_sub(self.since.1).as_nanos() as i128;
-        let passed = ahead * 1_000_000 / (1_000_000 + i128::from(self.drift_ppm)).max(1);
-        // Rounded up: a timer is never early.
-        self.since.0 + Duration::from_nanos(u64::try_from(passed + 1).unwrap_or(u64::MAX))
-    }
-}
-
-struct SimClock {
-    executor: Arc<Executor>,
-    life: Life,
-    skew: Arc<Mutex<Skew>>,
-}
-
-impl SimClock {
-    fn skew(&self) -> Skew {
-        *self.skew.lock().expect("nobody panics while holding it")
-    }
-}
-
-impl ClockSource for SimClock {
-    fn wall_ms(&self) -> i64 {
-        let skew = self.skew();
-        WALL_START_MS + skew.local(self.executor.now()).as_millis() as i64 + skew.wall_ms
-    }
-
-    fn now(&self) -> Instant {
-        Instant::from_start(self.skew().local(self.executor.now()))
-    }
-
-    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        let (executor, life) = (Arc::clone(&self.executor), self.life);
-        let at = self.skew().global(deadline.since_start());
-        let already = self.now() >= deadline;
-        Box::pin(async move {
-            if already || !executor.is_alive(life) {
-                return;
-            }
-            let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
-            executor.at(at, move || drop(sender));
-            // The sender is dropped when the time has come: an error is the signal.
-            let _ = receiver.await;
-        })
     }
 }
 

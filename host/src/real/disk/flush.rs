@@ -1,0 +1,97 @@
+//! Syncs of a directory's files, beside its jobs: group commit.
+//!
+//! A sync is released when the jobs before it have run; then it needs to hold up nobody. What arrives for a file while
+//! that file is being synced waits and becomes one fdatasync, however many asked. Different files are synced side by
+//! side: the file system's journal makes one commit of them.
+//!
+//!     a.log  [ syncing ]  waiting: 3 callers -> one fdatasync
+//!     b.log  [ syncing ]  waiting: none
+//!
+//! **Invariant:** an answer comes from an fdatasync that began after its sync was released.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex};
+
+use tokio::sync::oneshot;
+
+use super::start_thread;
+use crate::File;
+
+/// Files of one directory that are synced at the same time.
+const FLUSH_THREADS_MAX: usize = 4;
+
+type Answer = oneshot::Sender<io::Result<()>>;
+
+#[derive(Default)]
+struct State {
+    /// Files to sync, oldest first, and who waits for each.
+    waiting: VecDeque<(File, Vec<Answer>)>,
+    /// Files whose fdatasync is under way: a second one beside it would only fight for the same pages.
+    syncing: Vec<File>,
+    threads: usize,
+    idle_threads: usize,
+    closed: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Flushes {
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+impl Flushes {
+    /// Asks for a sync of `file` that begins from now on.
+    pub(super) fn push(self: &Arc<Flushes>, file: File, answer: Answer) {
+        let mut state = self.state.lock().expect("nobody panics while holding it");
+        if let Some((_, answers)) = state.waiting.iter_mut().find(|(waiting, _)| waiting.is_same(&file)) {
+            answers.push(answer);
+            return;
+        }
+        state.waiting.push_back((file, vec![answer]));
+        if state.idle_threads < state.waiting.len() && state.threads < FLUSH_THREADS_MAX {
+            state.threads += 1;
+            let this = Arc::clone(self);
+            start_thread("weir-flush", move || this.work());
+        }
+        self.wake.notify_one();
+    }
+
+    pub(super) fn close(&self) {
+        self.state.lock().expect("nobody panics while holding it").closed = true;
+        self.wake.notify_all();
+    }
+
+    fn work(&self) {
+        let mut state = self.state.lock().expect("nobody panics while holding it");
+        loop {
+            let State { waiting, syncing, .. } = &*state;
+            let next = waiting.iter().position(|(file, _)| !syncing.iter().any(|s| s.is_same(file)));
+            if let Some((file, answers)) = next.and_then(|index| state.waiting.remove(index)) {
+                state.syncing.push(file.clone());
+                drop(state);
+                answer(answers, &file.sync());
+                state = self.state.lock().expect("nobody panics while holding it");
+                // Whoever waits for this file is this thread's next one: it looks again before it rests.
+                state.syncing.retain(|s| !s.is_same(&file));
+            } else if state.closed {
+                return;
+            } else {
+                state.idle_threads += 1;
+                state = self.wake.wait(state).expect("nobody panics while holding it");
+                state.idle_threads -= 1;
+            }
+        }
+    }
+}
+
+fn answer(waiting: Vec<Answer>, result: &io::Result<()>) {
+    for sender in waiting {
+        let copy = match result {
+            Ok(()) => Ok(()),
+            Err(e) => Err(e.raw_os_error().map_or_else(|| e.kind().into(), io::Error::from_raw_os_error)),
+        };
+        // The caller may have stopped waiting.
+        let _ = sender.send(copy);
+    }
+}
