@@ -207,9 +207,15 @@ impl Partition {
     pub async fn flush_to(self: &Arc<Self>, end: Offset) -> std::io::Result<()> {
         let partition = Arc::clone(self);
         let flushed = self.disk.run_slow(move |fs| {
+            // The syncs run without the log, so that readers need not wait for them.
+            let prepared = {
+                let mut log = partition.log();
+                if log.recovery_point() < end { Some(log.prepare_flush(fs)?) } else { None }
+            };
+            let synced = prepared.map(|flush| (flush.run(fs), flush));
             let mut log = partition.log();
-            if log.recovery_point() < end {
-                log.flush(fs)?;
+            if let Some((result, flush)) = synced {
+                log.finish_flush(&flush, result)?;
             }
             partition.state().observe(&mut log);
             Ok(())
