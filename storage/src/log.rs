@@ -98,6 +98,8 @@ pub struct Log {
     /// Counts files made, renamed or removed, and how many of these changes are durable.
     names_changed: u64,
     names_synced: u64,
+    /// Counts cuts: a flush that began before one says nothing of what is written after it.
+    cuts: u64,
     /// Bytes of log since the newest snapshot of the producers.
     bytes_since_snapshot: u64,
     recovered_bytes: u64,

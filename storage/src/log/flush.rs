@@ -28,6 +28,7 @@ pub struct Flush {
     /// The log's directory, if names in it changed; and how many had when the flush began.
     dir: Option<Arc<Path>>,
     names_changed: u64,
+    cuts: u64,
     end: i64,
 }
 
@@ -90,7 +91,13 @@ impl Log {
                 segments.push((segment.base_offset, segment.size_bytes, segment.log_file(fs)?.clone()));
             }
             let dir = (log.names_changed != log.names_synced).then(|| Arc::clone(&log.dir));
-            Ok(Flush { segments, dir, names_changed: log.names_changed, end: log.log_end_offset })
+            Ok(Flush {
+                segments,
+                dir,
+                names_changed: log.names_changed,
+                cuts: log.cuts,
+                end: log.log_end_offset,
+            })
         })
     }
 
@@ -101,6 +108,10 @@ impl Log {
     pub fn finish_flush(&mut self, flush: &Flush, result: io::Result<()>) -> io::Result<()> {
         self.guarded(|log| {
             result?;
+            if log.cuts != flush.cuts {
+                // What was cut is durable by itself, and what came after it is not in this flush.
+                return Ok(());
+            }
             for (base_offset, size_bytes, _) in &flush.segments {
                 let at = log.segment_of(*base_offset);
                 if log.segments[at].base_offset == *base_offset {
@@ -108,8 +119,7 @@ impl Log {
                 }
             }
             log.names_synced = log.names_synced.max(flush.names_changed);
-            // The log may have been cut meanwhile; what is below its end was durable then as well.
-            log.recovery_point = log.recovery_point.max(flush.end.min(log.log_end_offset));
+            log.recovery_point = log.recovery_point.max(flush.end);
             Ok(())
         })
     }

@@ -104,6 +104,7 @@ impl Log {
             last_flush_ms: now_ms,
             names_changed: u64::from(is_new || !files.clean),
             names_synced: 0,
+            cuts: 0,
             bytes_since_snapshot: 0,
             recovered_bytes: checked_bytes,
         };

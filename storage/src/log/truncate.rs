@@ -31,8 +31,13 @@ impl Log {
             return self.truncate_fully_and_start_at(fs, end);
         }
         self.guarded(|log| {
+            let before = log.segments.len();
             while log.segments.len() > 1 && log.active().base_offset >= end.0 {
                 log.segments.pop().expect("there are two").delete(fs)?;
+            }
+            if log.segments.len() < before {
+                // A loss of power must not bring them back behind a segment that was cut: that would be a hole.
+                fs.sync_dir(&log.dir)?;
             }
             let active = log.active();
             let position = active.locate(fs, end.0)?.map_or(active.size_bytes, |cut| cut.position);
@@ -64,6 +69,7 @@ impl Log {
     }
 
     fn after_truncation(&mut self, fs: &Fs) -> io::Result<()> {
+        self.cuts += 1;
         self.tail.clear();
         self.recovery_point = self.recovery_point.min(self.log_end_offset);
         self.high_watermark = self.high_watermark.min(self.log_end_offset);

@@ -52,7 +52,7 @@ pub(super) struct Model {
 
 impl Model {
     pub(super) fn end(&self) -> i64 {
-        self.batches.last().map_or(self.log_start, Stored::next)
+        self.batches.last().map_or(0, Stored::next).max(self.log_start)
     }
 
     pub(super) fn bounds(&self) -> (i64, i64) {
