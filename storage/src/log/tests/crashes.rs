@@ -102,7 +102,9 @@ impl Life<'_> {
         self.model().in_flight = InFlight { appended: vec![stored.clone()], cut_to: None };
         let appended = self.log.append_own(self.fs, batch, LeaderEpoch(epoch), 0, &config())?;
         assert_eq!((appended.first_offset.0, appended.duplicate), (end, false));
-        self.model().batches.push(stored);
+        let mut model = self.model();
+        model.batches.push(stored);
+        model.in_flight = InFlight::default();
         Ok(())
     }
 
@@ -232,14 +234,20 @@ fn reopen_after_crash<'a>(fs: &'a Fs, model: Shared, boot: &Boot) -> Result<Life
         model.batches.extend(in_flight.appended);
         model.batches.retain(|b| b.next() <= end);
         model.log_start = log_start;
-        let expected: Vec<&Bytes> = model.visible().map(|b| &b.bytes).collect();
-        assert!(found.iter().eq(expected), "the log holds the first batches of the model");
+        let expected: Vec<Bytes> = model.visible().map(|b| b.bytes.clone()).collect();
+        let told = || format!("found {:?}, expected {:?}", offsets(&found), offsets(&expected));
+        assert!(found == expected, "the log holds the first batches of the model: {}", told());
         assert!(model.end() == end || found.is_empty(), "the log ends with its last batch");
         model.flushed_end = model.flushed_end.min(end);
         model.learn_sequences();
         check(fs, &mut log, &model)?;
     }
     Ok(Life { fs, log, model, dice: boot.dice.clone(), sabotage: boot.sabotage })
+}
+
+fn offsets(batches: &[Bytes]) -> Vec<(i64, i64)> {
+    let ends = |b: &Bytes| Batch::read(b).map(|b| (b.header.base_offset.0, b.header.last_offset().0));
+    batches.iter().map(|b| ends(b).expect("a batch")).collect()
 }
 
 /// Makes the checksum of every torn batch fit, as if recovery did not look.
