@@ -200,9 +200,13 @@ impl Controller {
     async fn hand_over(&self) {
         let mut metrics = self.node.raft.metrics();
         let now = metrics.borrow_watched().clone();
-        let voters: Vec<RaftId> = now.membership_config.voter_ids().filter(|id| *id != self.node.id).collect();
-        let progress = |id: &RaftId| now.replication.as_ref().and_then(|r| r.get(id).cloned().flatten()).map(|l| l.index);
-        let Some(next) = voters.into_iter().max_by_key(progress).filter(|_| now.state == ServerState::Leader) else {
+        let voters: Vec<RaftId> =
+            now.membership_config.voter_ids().filter(|id| *id != self.node.id).collect();
+        let progress = |id: &RaftId| {
+            now.replication.as_ref().and_then(|r| r.get(id).cloned().flatten()).map(|l| l.index)
+        };
+        let Some(next) = voters.into_iter().max_by_key(progress).filter(|_| now.state == ServerState::Leader)
+        else {
             return;
         };
         if self.node.raft.trigger().transfer_leader(next).await.is_err() {
@@ -236,7 +240,11 @@ fn checked_voters(config: &ControllerConfig) -> Result<BTreeMap<i32, String>, St
     }
 }
 
-async fn open_directory(host: &Host, config: &ControllerConfig, is_sole_voter: bool) -> Result<Opened, StartError> {
+async fn open_directory(
+    host: &Host,
+    config: &ControllerConfig,
+    is_sole_voter: bool,
+) -> Result<Opened, StartError> {
     let entropy = host.entropy();
     let wanted = Wanted {
         metadata_dir: config.metadata_dir.clone(),

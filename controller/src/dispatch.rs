@@ -9,20 +9,22 @@ use std::sync::Arc;
 use bytes::Bytes;
 use protocol::header::{RequestHeader, encode_response_header};
 use protocol::messages::{
-    AllocateProducerIdsRequest, AlterConfigsRequest, AlterPartitionReassignmentsRequest, AlterPartitionRequest,
-    ApiVersionsRequest, AssignReplicasToDirsRequest, BrokerHeartbeatRequest, BrokerRegistrationRequest,
-    ControllerRegistrationRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest,
-    DescribeQuorumRequest, ElectLeadersRequest, EnvelopeRequest, FetchRequest, FetchSnapshotRequest,
-    IncrementalAlterConfigsRequest, ListPartitionReassignmentsRequest, UnregisterBrokerRequest, UpdateFeaturesRequest,
+    AllocateProducerIdsRequest, AlterConfigsRequest, AlterPartitionReassignmentsRequest,
+    AlterPartitionRequest, ApiVersionsRequest, AssignReplicasToDirsRequest, BrokerHeartbeatRequest,
+    BrokerRegistrationRequest, ControllerRegistrationRequest, CreatePartitionsRequest, CreateTopicsRequest,
+    DeleteTopicsRequest, DescribeClusterRequest, DescribeQuorumRequest, ElectLeadersRequest, EnvelopeRequest,
+    FetchRequest, FetchSnapshotRequest, IncrementalAlterConfigsRequest, ListPartitionReassignmentsRequest,
+    UnregisterBrokerRequest, UpdateFeaturesRequest,
 };
 use protocol::{ApiKey, DecodeError, Decoder, Encoder, Message, Request};
 use wire::{Api, Context, Reply, Table};
 
 use crate::handlers::{
     allocate_producer_ids, alter_configs, alter_partition, alter_partition_reassignments, api_versions,
-    assign_replicas_to_dirs, broker_heartbeat, broker_registration, controller_registration, create_partitions, create_topics,
-    delete_topics, describe_cluster, describe_quorum, elect_leaders, envelope, fetch, fetch_snapshot,
-    incremental_alter_configs, list_partition_reassignments, unregister_broker, update_features,
+    assign_replicas_to_dirs, broker_heartbeat, broker_registration, controller_registration,
+    create_partitions, create_topics, delete_topics, describe_cluster, describe_quorum, elect_leaders,
+    envelope, fetch, fetch_snapshot, incremental_alter_configs, list_partition_reassignments,
+    unregister_broker, update_features,
 };
 use crate::node::Node;
 
@@ -77,7 +79,9 @@ pub async fn forwarded(
         ApiKey::AlterConfigs => run(alter_configs::handle, node, cx, correlation_id, body).await,
         ApiKey::CreatePartitions => run(create_partitions::handle, node, cx, correlation_id, body).await,
         ApiKey::ElectLeaders => run(elect_leaders::handle, node, cx, correlation_id, body).await,
-        ApiKey::IncrementalAlterConfigs => run(incremental_alter_configs::handle, node, cx, correlation_id, body).await,
+        ApiKey::IncrementalAlterConfigs => {
+            run(incremental_alter_configs::handle, node, cx, correlation_id, body).await
+        }
         ApiKey::AlterPartitionReassignments => {
             run(alter_partition_reassignments::handle, node, cx, correlation_id, body).await
         }
@@ -91,7 +95,13 @@ pub async fn forwarded(
     })
 }
 
-async fn run<R, F, Fut>(handle: F, node: Arc<Node>, cx: Context, correlation_id: i32, body: Bytes) -> Result<Bytes, DecodeError>
+async fn run<R, F, Fut>(
+    handle: F,
+    node: Arc<Node>,
+    cx: Context,
+    correlation_id: i32,
+    body: Bytes,
+) -> Result<Bytes, DecodeError>
 where
     R: Request,
     F: FnOnce(Arc<Node>, Context, R) -> Fut,

@@ -10,7 +10,7 @@ use crate::node::Node;
 const IDLE: Duration = Duration::from_secs(1);
 
 /// Runs for as long as the node does.
-pub async fn run(node: Arc<Node>) {
+pub(crate) async fn run(node: Arc<Node>) {
     let mut active = node.active.clone();
     loop {
         let epoch = match active.wait_for(|active| active.here).await {

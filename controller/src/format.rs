@@ -83,22 +83,23 @@ pub fn open(fs: &Fs, wanted: &Wanted) -> Result<Opened, Error> {
             return Err(Error::KafkaLog(dir));
         }
     }
-    let (cluster_id, directory_id) = identity(fs, wanted)?;
     fs.create_dir_all(&store).map_err(io(&store))?;
     if is_new {
-        // The names of both new directories must outlive a power cut as surely as what is in them.
+        // The names of the new directories must outlive a power cut as surely as what is in them; that of `dir` itself
+        // is synced together with meta.properties.
         fs.sync_dir(&dir).map_err(io(&dir))?;
         if let Some(parent) = wanted.metadata_dir.parent().filter(|p| !p.as_os_str().is_empty()) {
             fs.sync_dir(parent).map_err(io(parent))?;
         }
-        fs.sync_dir(&wanted.metadata_dir).map_err(io(&wanted.metadata_dir))?;
     }
+    let (cluster_id, directory_id) = identity(fs, wanted, is_new)?;
     let kv = kv::open(fs, &store, wanted.kv).map_err(io(&store))?;
     Ok(Opened { cluster_id, directory_id, kv, lock })
 }
 
-/// Cluster id and directory id from meta.properties, which is written if there is none.
-fn identity(fs: &Fs, wanted: &Wanted) -> Result<(Uuid, Uuid), Error> {
+/// Cluster id and directory id from meta.properties, which is written if there is none. Makes the names in the metadata
+/// directory durable if it `is_new`.
+fn identity(fs: &Fs, wanted: &Wanted, is_new: bool) -> Result<(Uuid, Uuid), Error> {
     let path = wanted.metadata_dir.join("meta.properties");
     let io = |source| Error::Io { path: path.clone(), source };
     if !fs.exists(&path) {
@@ -111,14 +112,20 @@ fn identity(fs: &Fs, wanted: &Wanted) -> Result<(Uuid, Uuid), Error> {
         fs.atomic_write(&path, text.as_bytes()).map_err(io)?;
         return Ok((cluster_id, wanted.new_directory_id));
     }
+    if is_new {
+        fs.sync_dir(&wanted.metadata_dir).map_err(io)?;
+    }
     let text = String::from_utf8(fs.read_to_end(&path).map_err(io)?).map_err(io::Error::other).map_err(io)?;
     let properties = parse(&text);
     let get = |name: &'static str| {
         let value = properties.get(name).copied();
         value.ok_or_else(|| Error::Property { path: path.clone(), name })
     };
-    let id = |name: &'static str| get(name)?.parse::<Uuid>().map_err(|_| Error::Property { path: path.clone(), name });
-    let foreign = |name, found: String, expected: String| Error::Foreign { path: path.clone(), name, found, expected };
+    let id = |name: &'static str| {
+        get(name)?.parse::<Uuid>().map_err(|_| Error::Property { path: path.clone(), name })
+    };
+    let foreign =
+        |name, found: String, expected: String| Error::Foreign { path: path.clone(), name, found, expected };
     let (cluster_id, directory_id) = (id("cluster.id")?, id("directory.id")?);
     if get("node.id")? != wanted.node_id.to_string() {
         return Err(foreign("node.id", get("node.id")?.to_owned(), wanted.node_id.to_string()));

@@ -29,7 +29,8 @@ pub(crate) async fn listen(node: &Arc<Node>, listens: &[Listen]) -> Result<Liste
         };
         let service = node.table.clone().with(node.clone());
         let started = Server::start(&node.host, config, service).await;
-        servers.push(started.map_err(|source| StartError::Listen { address: listen.address.clone(), source })?);
+        servers
+            .push(started.map_err(|source| StartError::Listen { address: listen.address.clone(), source })?);
     }
     if servers.is_empty() {
         return Err(StartError::NoListener);

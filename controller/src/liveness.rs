@@ -84,7 +84,14 @@ impl Liveness {
     }
 
     /// The broker registered, or sent a heartbeat, on a connection. True if this is the first time on this one.
-    pub fn heard(&mut self, id: i32, epoch: i64, connection: ConnectionId, metadata_offset: i64, now: Instant) -> bool {
+    pub fn heard(
+        &mut self,
+        id: i32,
+        epoch: i64,
+        connection: ConnectionId,
+        metadata_offset: i64,
+        now: Instant,
+    ) -> bool {
         let deadline = now + self.timeout;
         let session = self.session(id, epoch, now);
         session.deadline = deadline;

@@ -57,8 +57,8 @@ impl Node {
         let from_log = || {
             let metrics = self.raft.metrics();
             let membership = metrics.borrow_watched().membership_config.clone();
-            let found = membership.nodes().find(|(id, _)| id.node == node).map(|(_, voter)| voter.address.clone());
-            found
+            let mut nodes = membership.nodes();
+            nodes.find(|(id, _)| id.node == node).map(|(_, voter)| voter.address.clone())
         };
         let address = self.voters.get(&node).cloned().or_else(from_log)?;
         let (host, port) = address.rsplit_once(':')?;
@@ -69,7 +69,8 @@ impl Node {
     /// back on another one.
     pub fn heard(self: &Arc<Self>, broker: i32, epoch: i64, metadata_offset: i64, cx: &RequestContext) {
         let connection = cx.connection_id();
-        let is_new = self.liveness().heard(broker, epoch, connection, metadata_offset, self.host.clock().now());
+        let is_new =
+            self.liveness().heard(broker, epoch, connection, metadata_offset, self.host.clock().now());
         if is_new {
             let (node, closed) = (self.clone(), cx.closed());
             self.host.spawn("controller broker connection", async move {

@@ -39,7 +39,11 @@ impl Peer {
         Ok(answer)
     }
 
-    async fn call_on(&self, connection: Option<Connection>, request: Bytes) -> io::Result<(Connection, Bytes)> {
+    async fn call_on(
+        &self,
+        connection: Option<Connection>,
+        request: Bytes,
+    ) -> io::Result<(Connection, Bytes)> {
         let connection = match connection {
             Some(connection) => connection,
             None => self.connect().await?,

@@ -121,7 +121,13 @@ impl Publisher {
             let mut log = self.log();
             let end_offset = checkpoint.end_offset;
             let epochs = BTreeMap::from([(checkpoint.epoch, end_offset)]);
-            *log = Log { start_offset: end_offset, end_offset, epochs, checkpoint: Some(checkpoint), ..Log::default() };
+            *log = Log {
+                start_offset: end_offset,
+                end_offset,
+                epochs,
+                checkpoint: Some(checkpoint),
+                ..Log::default()
+            };
         }
         self.committed.send_replace(committed);
     }

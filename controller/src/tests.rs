@@ -98,7 +98,8 @@ fn sim_a_voter_that_lost_its_disk_has_no_vote_and_founds_nothing() {
         world.run_for(Duration::from_secs(5));
         let wiped = cluster.controller(gone).unwrap();
         let raft = wiped.node.raft.clone();
-        let initialized = cluster.node(gone).host().spawn("ask", async move { raft.is_initialized().await.unwrap() });
+        let initialized =
+            cluster.node(gone).host().spawn("ask", async move { raft.is_initialized().await.unwrap() });
         assert!(!world.block_on(LIMIT, initialized).unwrap().unwrap(), "seed {seed}: it waits to be added");
         assert_eq!(cluster.ledger().faults, Vec::<String>::new(), "seed {seed}");
     }
@@ -106,9 +107,13 @@ fn sim_a_voter_that_lost_its_disk_has_no_vote_and_founds_nothing() {
 
 #[test]
 fn sim_chaos_undoes_nothing_and_ends_in_order() {
-    for seed in seeds(40) {
-        Chaos::run(seed);
-    }
+    let seeds = seeds(200);
+    let acknowledged: usize = seeds.iter().map(|seed| Chaos::run(*seed).1).sum();
+    assert!(
+        acknowledged > 4 * seeds.len(),
+        "{acknowledged} topics in {} seeds: too little happens",
+        seeds.len()
+    );
 }
 
 #[test]
@@ -116,6 +121,6 @@ fn sim_the_same_seed_gives_the_same_trace() {
     for seed in seeds(3) {
         let (first, second) = (Chaos::run(seed), Chaos::run(seed));
         assert_eq!(first, second, "seed {seed}");
-        assert_ne!(first, Chaos::run(seed + 1000), "different seeds differ");
+        assert_ne!(first.0, Chaos::run(seed + 1000).0, "different seeds differ");
     }
 }

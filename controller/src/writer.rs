@@ -174,7 +174,13 @@ struct Draft {
 impl Standing {
     fn draft(&self) -> Draft {
         let delta = Delta::new(&self.image);
-        Draft { base_offset: self.image.end_offset, delta, control: Vec::new(), values: Vec::new(), values_bytes: 0 }
+        Draft {
+            base_offset: self.image.end_offset,
+            delta,
+            control: Vec::new(),
+            values: Vec::new(),
+            values_bytes: 0,
+        }
     }
 }
 
@@ -190,7 +196,8 @@ impl Draft {
             self.delta.apply(record);
             // A level record counts for itself and for what follows.
             let level = self.delta.image().features.metadata_version();
-            let value = record::encode(record, level).expect("decide makes records that the finalized level can carry");
+            let value = record::encode(record, level)
+                .expect("decide makes records that the finalized level can carry");
             self.values_bytes += value.len();
             self.values.push(value);
         }
@@ -243,7 +250,11 @@ enum Event {
 }
 
 impl State {
-    async fn run(mut self, mut queue: mpsc::Receiver<Operation>, mut completed: mpsc::Receiver<(u64, Option<i64>)>) {
+    async fn run(
+        mut self,
+        mut queue: mpsc::Receiver<Operation>,
+        mut completed: mpsc::Receiver<(u64, Option<i64>)>,
+    ) {
         let mut metrics = self.raft.metrics();
         loop {
             self.observe();
@@ -286,7 +297,11 @@ impl State {
             self.stand_up(term);
         }
         let epoch = i32::try_from(term).expect("a term counts elections");
-        self.publish_active(Active { node_id: leader.map(|id| id.node), epoch, here: self.standing.is_some() });
+        self.publish_active(Active {
+            node_id: leader.map(|id| id.node),
+            epoch,
+            here: self.standing.is_some(),
+        });
     }
 
     fn publish_active(&self, now: Active) {

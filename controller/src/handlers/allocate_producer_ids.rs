@@ -8,7 +8,11 @@ use wire::Context;
 use crate::decide;
 use crate::node::Node;
 
-pub async fn handle(node: Arc<Node>, _cx: Context, request: AllocateProducerIdsRequest) -> AllocateProducerIdsResponse {
+pub async fn handle(
+    node: Arc<Node>,
+    _cx: Context,
+    request: AllocateProducerIdsRequest,
+) -> AllocateProducerIdsResponse {
     match node.perform(move |context, _| decide::allocate_producer_ids(context, &request)).await {
         Ok(answer) => answer,
         Err(error) => AllocateProducerIdsResponse { error_code: error.code().code(), ..Default::default() },

@@ -8,7 +8,11 @@ use wire::Context;
 use crate::decide;
 use crate::node::{Node, told};
 
-pub async fn handle(node: Arc<Node>, _cx: Context, request: AlterPartitionReassignmentsRequest) -> AlterPartitionReassignmentsResponse {
+pub async fn handle(
+    node: Arc<Node>,
+    _cx: Context,
+    request: AlterPartitionReassignmentsRequest,
+) -> AlterPartitionReassignmentsResponse {
     match node.perform(move |context, _| Ok(decide::alter_partition_reassignments(context, &request))).await {
         Ok(answer) => answer,
         Err(error) => {

@@ -22,13 +22,11 @@ pub async fn handle(node: Arc<Node>, cx: Context, request: ApiVersionsRequest) -
         // Version 3 knows no level 0.
         min_version: if cx.version < 4 { (*f.supported.start()).max(1) } else { *f.supported.start() },
         max_version: *f.supported.end(),
-        ..Default::default()
     };
     let finalized = |(name, level): (Str, i16)| FinalizedFeatureKey {
         name,
         max_version_level: level,
         min_version_level: level,
-        ..Default::default()
     };
     let kraft = (Str::from_static(KRAFT_VERSION), KRAFT_VERSION_LEVEL);
     let levels = committed.image.features.iter().map(|(name, level)| (name.clone(), level));

@@ -9,7 +9,11 @@ use wire::Context;
 use crate::decide::{self, BrokerState};
 use crate::node::Node;
 
-pub async fn handle(node: Arc<Node>, cx: Context, request: BrokerHeartbeatRequest) -> BrokerHeartbeatResponse {
+pub async fn handle(
+    node: Arc<Node>,
+    cx: Context,
+    request: BrokerHeartbeatRequest,
+) -> BrokerHeartbeatResponse {
     let refused = |code: ErrorCode| BrokerHeartbeatResponse { error_code: code.code(), ..Default::default() };
     if !node.active().here {
         return refused(ErrorCode::NotController);
@@ -24,7 +28,8 @@ pub async fn handle(node: Arc<Node>, cx: Context, request: BrokerHeartbeatReques
     let beaten = node.writer.perform(move |context, _| decide::heartbeat(context, &request, facts)).await;
     match beaten {
         Ok(((answer, state), end_offset)) => {
-            let (is_active, is_leaving) = (state == BrokerState::Active, state == BrokerState::ControlledShutdown);
+            let (is_active, is_leaving) =
+                (state == BrokerState::Active, state == BrokerState::ControlledShutdown);
             node.liveness().decided(id, is_active, is_leaving, end_offset);
             answer
         }

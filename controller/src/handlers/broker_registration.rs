@@ -11,7 +11,11 @@ use wire::Context;
 use crate::decide;
 use crate::node::Node;
 
-pub async fn handle(node: Arc<Node>, cx: Context, request: BrokerRegistrationRequest) -> BrokerRegistrationResponse {
+pub async fn handle(
+    node: Arc<Node>,
+    cx: Context,
+    request: BrokerRegistrationRequest,
+) -> BrokerRegistrationResponse {
     let id = request.broker_id;
     let has_session = node.liveness().has_session(id, node.host.clock().now());
     match node.perform(move |context, _| decide::register_broker(context, &request, has_session)).await {

@@ -8,7 +8,11 @@ use wire::Context;
 use crate::decide;
 use crate::node::{Node, told};
 
-pub async fn handle(node: Arc<Node>, _cx: Context, request: ControllerRegistrationRequest) -> ControllerRegistrationResponse {
+pub async fn handle(
+    node: Arc<Node>,
+    _cx: Context,
+    request: ControllerRegistrationRequest,
+) -> ControllerRegistrationResponse {
     match node.perform(move |context, _| decide::register_controller(context, &request)).await {
         Ok(answer) => answer,
         Err(error) => {

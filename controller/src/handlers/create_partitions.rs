@@ -9,17 +9,25 @@ use wire::Context;
 use crate::decide;
 use crate::node::{Node, told};
 
-pub async fn handle(node: Arc<Node>, _cx: Context, request: CreatePartitionsRequest) -> CreatePartitionsResponse {
+pub async fn handle(
+    node: Arc<Node>,
+    _cx: Context,
+    request: CreatePartitionsRequest,
+) -> CreatePartitionsResponse {
     let names: Vec<_> = request.topics.iter().map(|topic| topic.name.clone()).collect();
-    match node.perform(move |context, random| Ok(decide::create_partitions(context, &request, random))).await {
+    match node.perform(move |context, random| Ok(decide::create_partitions(context, &request, random))).await
+    {
         Ok(answer) => answer,
         Err(error) => {
             let (error_code, error_message) = told(&error);
             let refused = |name| {
                 let error_message = error_message.clone();
-                CreatePartitionsTopicResult { name, error_code, error_message, ..Default::default() }
+                CreatePartitionsTopicResult { name, error_code, error_message }
             };
-            CreatePartitionsResponse { results: names.into_iter().map(refused).collect(), ..Default::default() }
+            CreatePartitionsResponse {
+                results: names.into_iter().map(refused).collect(),
+                ..Default::default()
+            }
         }
     }
 }

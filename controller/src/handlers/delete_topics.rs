@@ -25,9 +25,12 @@ pub async fn handle(node: Arc<Node>, _cx: Context, request: DeleteTopicsRequest)
             let (error_code, error_message) = told(&error);
             let refused = |(name, topic_id)| {
                 let error_message = error_message.clone();
-                DeletableTopicResult { name, topic_id, error_code, error_message, ..Default::default() }
+                DeletableTopicResult { name, topic_id, error_code, error_message }
             };
-            DeleteTopicsResponse { responses: topics.into_iter().map(refused).collect(), ..Default::default() }
+            DeleteTopicsResponse {
+                responses: topics.into_iter().map(refused).collect(),
+                ..Default::default()
+            }
         }
     }
 }

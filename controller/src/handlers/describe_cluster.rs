@@ -13,7 +13,11 @@ use crate::node::Node;
 /// `EndpointType.CONTROLLER`.
 const CONTROLLERS: i8 = 2;
 
-pub async fn handle(node: Arc<Node>, _cx: Context, request: DescribeClusterRequest) -> DescribeClusterResponse {
+pub async fn handle(
+    node: Arc<Node>,
+    _cx: Context,
+    request: DescribeClusterRequest,
+) -> DescribeClusterResponse {
     if request.endpoint_type != CONTROLLERS {
         let message = "The request was sent to an endpoint of the wrong type.";
         return DescribeClusterResponse {

@@ -5,7 +5,9 @@
 use std::sync::Arc;
 
 use openraft::async_runtime::WatchReceiver as _;
-use protocol::messages::describe_quorum_response::{Listener, Node as QuorumNode, PartitionData, ReplicaState, TopicData};
+use protocol::messages::describe_quorum_response::{
+    Listener, Node as QuorumNode, PartitionData, ReplicaState, TopicData,
+};
 use protocol::messages::{DescribeQuorumRequest, DescribeQuorumResponse};
 use protocol::{ErrorCode, Str};
 use wire::Context;
@@ -14,7 +16,8 @@ use super::fetch::METADATA_TOPIC;
 use crate::node::Node;
 
 pub async fn handle(node: Arc<Node>, _cx: Context, request: DescribeQuorumRequest) -> DescribeQuorumResponse {
-    let asked: Vec<i32> = request.topics.iter().flat_map(|t| t.partitions.iter().map(|p| p.partition_index)).collect();
+    let asked: Vec<i32> =
+        request.topics.iter().flat_map(|t| t.partitions.iter().map(|p| p.partition_index)).collect();
     let is_known = request.topics.iter().all(|t| t.topic_name == *METADATA_TOPIC) && asked == [0];
     let active = node.active();
     let partition = match (is_known, active.here) {
@@ -22,7 +25,7 @@ pub async fn handle(node: Arc<Node>, _cx: Context, request: DescribeQuorumReques
         (true, false) => refused(ErrorCode::NotLeaderOrFollower),
         (true, true) => describe(&node, active.epoch),
     };
-    let topic = TopicData { topic_name: Str::from_static(METADATA_TOPIC), partitions: vec![partition], ..Default::default() };
+    let topic = TopicData { topic_name: Str::from_static(METADATA_TOPIC), partitions: vec![partition] };
     DescribeQuorumResponse { topics: vec![topic], nodes: nodes(&node), ..Default::default() }
 }
 
@@ -50,7 +53,6 @@ fn describe(node: &Node, epoch: i32) -> PartitionData {
             log_end_offset,
             last_fetch_timestamp: if is_self || matched.is_some() { now_ms } else { -1 },
             last_caught_up_timestamp: if is_caught_up { now_ms } else { -1 },
-            ..Default::default()
         }
     });
     PartitionData {
@@ -66,8 +68,8 @@ fn nodes(node: &Node) -> Vec<QuorumNode> {
     let membership = node.raft.metrics().borrow_watched().membership_config.clone();
     let listed = membership.nodes().filter_map(|(id, _)| {
         let (host, port) = node.address(id.node)?;
-        let listener = Listener { name: Str::from_static("CONTROLLER"), host, port, ..Default::default() };
-        Some(QuorumNode { node_id: id.node, listeners: vec![listener], ..Default::default() })
+        let listener = Listener { name: Str::from_static("CONTROLLER"), host, port };
+        Some(QuorumNode { node_id: id.node, listeners: vec![listener] })
     });
     listed.collect()
 }

@@ -43,13 +43,18 @@ fn invalid() -> FetchResponse {
 }
 
 fn refused(code: ErrorCode) -> PartitionData {
-    PartitionData { error_code: code.code(), high_watermark: -1, records: Some(Records::default()), ..Default::default() }
+    PartitionData {
+        error_code: code.code(),
+        high_watermark: -1,
+        records: Some(Records::default()),
+        ..Default::default()
+    }
 }
 
 fn answer(node: &Node, topic: &Str, topic_id: Uuid, data: PartitionData) -> FetchResponse {
     let active = node.active();
     let leader_id = active.node_id.unwrap_or(-1);
-    let current_leader = LeaderIdAndEpoch { leader_id, leader_epoch: active.epoch, ..Default::default() };
+    let current_leader = LeaderIdAndEpoch { leader_id, leader_epoch: active.epoch };
     let endpoint = node.address(leader_id).map(|(host, port)| NodeEndpoint {
         node_id: leader_id,
         host,
@@ -57,13 +62,12 @@ fn answer(node: &Node, topic: &Str, topic_id: Uuid, data: PartitionData) -> Fetc
         ..Default::default()
     });
     let partition = PartitionData { partition_index: 0, current_leader, ..data };
-    let response = FetchableTopicResponse {
-        topic: topic.clone(),
-        topic_id,
-        partitions: vec![partition],
+    let response = FetchableTopicResponse { topic: topic.clone(), topic_id, partitions: vec![partition] };
+    FetchResponse {
+        responses: vec![response],
+        node_endpoints: endpoint.into_iter().collect(),
         ..Default::default()
-    };
-    FetchResponse { responses: vec![response], node_endpoints: endpoint.into_iter().collect(), ..Default::default() }
+    }
 }
 
 async fn fetch(node: &Node, partition: &FetchPartition, request: &FetchRequest) -> PartitionData {
@@ -97,10 +101,10 @@ async fn fetch(node: &Node, partition: &FetchPartition, request: &FetchRequest) 
             PartitionData { records: Some(Records::from(chunks)), ..data }
         }
         Read::Checkpoint { end_offset, epoch } => {
-            PartitionData { snapshot_id: SnapshotId { end_offset, epoch, ..Default::default() }, ..data }
+            PartitionData { snapshot_id: SnapshotId { end_offset, epoch }, ..data }
         }
         Read::Diverging { epoch, end_offset } => {
-            PartitionData { diverging_epoch: EpochEndOffset { epoch, end_offset, ..Default::default() }, ..data }
+            PartitionData { diverging_epoch: EpochEndOffset { epoch, end_offset }, ..data }
         }
         Read::OutOfRange => PartitionData { error_code: ErrorCode::OffsetOutOfRange.code(), ..data },
     }
@@ -108,7 +112,8 @@ async fn fetch(node: &Node, partition: &FetchPartition, request: &FetchRequest) 
 
 /// Until there is something after `offset`, this is not the active controller any more, or the time is up.
 async fn wait(node: &Node, offset: i64, max_wait_ms: i32) {
-    let limit = Duration::from_millis(u64::try_from(max_wait_ms).unwrap_or(0)).min(bounds::CONTROLLER_FETCH_WAIT_MAX);
+    let limit =
+        Duration::from_millis(u64::try_from(max_wait_ms).unwrap_or(0)).min(bounds::CONTROLLER_FETCH_WAIT_MAX);
     let (mut committed, mut active) = (node.publisher.watch(), node.active.clone());
     let arrives = async {
         tokio::select! {

@@ -15,7 +15,10 @@ use crate::node::Node;
 pub async fn handle(node: Arc<Node>, _cx: Context, request: FetchSnapshotRequest) -> FetchSnapshotResponse {
     let cluster_id = node.cluster_id.to_string();
     if request.cluster_id.as_ref().is_some_and(|id| *id != *cluster_id) {
-        return FetchSnapshotResponse { error_code: ErrorCode::InconsistentClusterId.code(), ..Default::default() };
+        return FetchSnapshotResponse {
+            error_code: ErrorCode::InconsistentClusterId.code(),
+            ..Default::default()
+        };
     }
     let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0).min(bounds::CONTROLLER_FETCH_BYTES_MAX);
     let [topic] = &request.topics[..] else { return invalid() };
@@ -29,10 +32,10 @@ pub async fn handle(node: Arc<Node>, _cx: Context, request: FetchSnapshotRequest
     let leader_id = active.node_id.unwrap_or(-1);
     let partition = PartitionSnapshot {
         index: asked.partition,
-        current_leader: LeaderIdAndEpoch { leader_id, leader_epoch: active.epoch, ..Default::default() },
+        current_leader: LeaderIdAndEpoch { leader_id, leader_epoch: active.epoch },
         ..found.unwrap_or_else(|code| PartitionSnapshot { error_code: code.code(), ..Default::default() })
     };
-    let topic = TopicSnapshot { name: Str::from_static(METADATA_TOPIC), partitions: vec![partition], ..Default::default() };
+    let topic = TopicSnapshot { name: Str::from_static(METADATA_TOPIC), partitions: vec![partition] };
     FetchSnapshotResponse { topics: vec![topic], ..Default::default() }
 }
 
@@ -50,13 +53,15 @@ fn piece(node: &Node, asked: &Asked, bytes_max: usize) -> Result<PartitionSnapsh
         return Err(ErrorCode::SnapshotNotFound);
     }
     let all: Bytes = checkpoint.bytes;
-    let position = usize::try_from(asked.position).ok().filter(|p| *p < all.len()).ok_or(ErrorCode::PositionOutOfRange)?;
+    let position = usize::try_from(asked.position)
+        .ok()
+        .filter(|p| *p < all.len())
+        .ok_or(ErrorCode::PositionOutOfRange)?;
     let end = all.len().min(position + bytes_max.max(1));
     Ok(PartitionSnapshot {
         snapshot_id: protocol::messages::fetch_snapshot_response::SnapshotId {
             end_offset: checkpoint.end_offset,
             epoch: checkpoint.epoch,
-            ..Default::default()
         },
         size: all.len() as i64,
         position: asked.position,

@@ -9,17 +9,25 @@ use wire::Context;
 use crate::decide;
 use crate::node::{Node, told};
 
-pub async fn handle(node: Arc<Node>, _cx: Context, request: IncrementalAlterConfigsRequest) -> IncrementalAlterConfigsResponse {
-    let resources: Vec<_> = request.resources.iter().map(|r| (r.resource_type, r.resource_name.clone())).collect();
+pub async fn handle(
+    node: Arc<Node>,
+    _cx: Context,
+    request: IncrementalAlterConfigsRequest,
+) -> IncrementalAlterConfigsResponse {
+    let resources: Vec<_> =
+        request.resources.iter().map(|r| (r.resource_type, r.resource_name.clone())).collect();
     match node.perform(move |context, _| Ok(decide::incremental_alter_configs(context, &request))).await {
         Ok(answer) => answer,
         Err(error) => {
             let (error_code, error_message) = told(&error);
             let refused = |(resource_type, resource_name)| {
                 let error_message = error_message.clone();
-                AlterConfigsResourceResponse { resource_type, resource_name, error_code, error_message, ..Default::default() }
+                AlterConfigsResourceResponse { resource_type, resource_name, error_code, error_message }
             };
-            IncrementalAlterConfigsResponse { responses: resources.into_iter().map(refused).collect(), ..Default::default() }
+            IncrementalAlterConfigsResponse {
+                responses: resources.into_iter().map(refused).collect(),
+                ..Default::default()
+            }
         }
     }
 }

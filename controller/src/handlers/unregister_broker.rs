@@ -8,7 +8,11 @@ use wire::Context;
 use crate::decide;
 use crate::node::{Node, told};
 
-pub async fn handle(node: Arc<Node>, _cx: Context, request: UnregisterBrokerRequest) -> UnregisterBrokerResponse {
+pub async fn handle(
+    node: Arc<Node>,
+    _cx: Context,
+    request: UnregisterBrokerRequest,
+) -> UnregisterBrokerResponse {
     let id = request.broker_id;
     match node.perform(move |context, _| decide::unregister_broker(context, id)).await {
         Ok(answer) => {

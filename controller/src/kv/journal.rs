@@ -65,7 +65,10 @@ impl Journal {
             file.set_len(end)?;
             file.sync()?;
         }
-        Ok(Journal { dir: dir.to_owned(), state: Mutex::new(State { map, map_bytes, file, end, failed: false }) })
+        Ok(Journal {
+            dir: dir.to_owned(),
+            state: Mutex::new(State { map, map_bytes, file, end, failed: false }),
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -131,7 +134,11 @@ fn apply(map: &mut BTreeMap<Bytes, Bytes>, map_bytes: &mut usize, op: &Op) {
     }
 }
 
-fn range<'a>(map: &'a BTreeMap<Bytes, Bytes>, from: &[u8], to: &[u8]) -> impl Iterator<Item = (&'a Bytes, &'a Bytes)> {
+fn range<'a>(
+    map: &'a BTreeMap<Bytes, Bytes>,
+    from: &[u8],
+    to: &[u8],
+) -> impl Iterator<Item = (&'a Bytes, &'a Bytes)> {
     // An empty or turned range is no entries; `BTreeMap::range` would panic.
     let from = from.min(to);
     map.range::<[u8], _>((Bound::Included(from), Bound::Excluded(to)))
@@ -141,7 +148,9 @@ fn frame(ops: &[Op]) -> BytesMut {
     let mut out = BytesMut::new();
     out.put_bytes(0, FRAME_HEADER_BYTES);
     let field = |out: &mut BytesMut, bytes: &[u8]| {
-        out.put_u32(u32::try_from(bytes.len()).expect("a value is smaller than a snapshot, which is bounded"));
+        out.put_u32(
+            u32::try_from(bytes.len()).expect("a value is smaller than a snapshot, which is bounded"),
+        );
         out.put_slice(bytes);
     };
     for op in ops {

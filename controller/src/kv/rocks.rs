@@ -8,7 +8,9 @@ use std::path::Path;
 use bytes::Bytes;
 use host::Fs;
 use protocol::bounds;
-use rocksdb::{DB, DBCompressionType, Direction, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions};
+use rocksdb::{
+    DB, DBCompressionType, Direction, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions,
+};
 
 use super::{Batch, Kv, Op};
 
@@ -65,6 +67,8 @@ impl Kv for Rocks {
         let mut options = ReadOptions::default();
         options.set_iterate_upper_bound(to.to_vec());
         let entries = self.db.iterator_opt(IteratorMode::From(from, Direction::Forward), options);
-        entries.map(|entry| entry.map(|(k, v)| (Bytes::from(k), Bytes::from(v))).map_err(io::Error::other)).collect()
+        entries
+            .map(|entry| entry.map(|(k, v)| (Bytes::from(k), Bytes::from(v))).map_err(io::Error::other))
+            .collect()
     }
 }

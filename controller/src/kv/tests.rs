@@ -101,7 +101,7 @@ fn write_at_random(fs: &Fs, dir: &Path, mut random: impl FnMut() -> u64) -> Writ
         let mut batch = Batch::default();
         for _ in 0..1 + random() % 3 {
             let k = Bytes::from(key((random() % 10) as u8));
-            if random() % 4 == 0 {
+            if random().is_multiple_of(4) {
                 batch.delete(k.clone());
                 map.remove(&k);
             } else {
@@ -110,7 +110,7 @@ fn write_at_random(fs: &Fs, dir: &Path, mut random: impl FnMut() -> u64) -> Writ
                 map.insert(k, v);
             }
         }
-        let sync = random() % 3 == 0;
+        let sync = random().is_multiple_of(3);
         kv.write(fs, &batch, sync).unwrap();
         written.states.push(map.clone());
         if sync {

@@ -14,8 +14,8 @@ use metadata::{Delta, Image, Record, record};
 use protocol::batch::{self, BatchBuilder, BatchOptions};
 use protocol::ids::{LeaderEpoch, Offset};
 use protocol::messages::{
-    KRaftVersionRecord, LeaderChangeMessage, SnapshotFooterRecord, SnapshotHeaderRecord, VotersRecord, leader_change_message,
-    voters_record,
+    KRaftVersionRecord, LeaderChangeMessage, SnapshotFooterRecord, SnapshotHeaderRecord, VotersRecord,
+    leader_change_message, voters_record,
 };
 use protocol::{Encoder, Message, Str, bounds};
 
@@ -106,7 +106,11 @@ pub fn leader_change(base_offset: i64, stamp: Stamp, leader: i32, voters: &[Raft
 
 /// The voters from here on. Every voter computes these bytes by itself, so there is no clock in them.
 pub fn voters(base_offset: i64, epoch: i32, membership: &Membership) -> Bytes {
-    let version = KRaftVersionRecord { version: 0, k_raft_version: KRAFT_VERSION_LEVEL, ..KRaftVersionRecord::default() };
+    let version = KRaftVersionRecord {
+        version: 0,
+        k_raft_version: KRAFT_VERSION_LEVEL,
+        ..KRaftVersionRecord::default()
+    };
     let record = VotersRecord {
         version: 0,
         voters: membership.nodes().map(|(id, node)| voter(id, &node.address)).collect(),
@@ -171,7 +175,11 @@ fn records(batch: &batch::Batch) -> Result<Vec<Record>, Error> {
 pub fn checkpoint(image: &Image, stamp: Stamp) -> Bytes {
     let mut out = Vec::new();
     let mut offset = 0;
-    let header = SnapshotHeaderRecord { version: 0, last_contained_log_timestamp: stamp.timestamp_ms, ..Default::default() };
+    let header = SnapshotHeaderRecord {
+        version: 0,
+        last_contained_log_timestamp: stamp.timestamp_ms,
+        ..Default::default()
+    };
     out.extend_from_slice(&control(offset, stamp, &[(SNAPSHOT_HEADER, encoded(&header, 0))]));
     offset += 1;
     let level = image.features.metadata_version();
@@ -229,8 +237,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use metadata::features;
-    use protocol::messages::{FeatureLevelRecord, TopicRecord};
     use protocol::Uuid;
+    use protocol::messages::{FeatureLevelRecord, TopicRecord};
 
     use super::*;
 
@@ -258,8 +266,11 @@ mod tests {
         let back = read_checkpoint(&bytes, 5000).unwrap();
         assert_eq!(back, image);
         assert_eq!(back.end_offset, 5000);
-        assert!(matches!(read_checkpoint(&bytes.slice(..bytes.len() - 10), 5000), Err(Error::Checkpoint("footer"))));
-        assert!(matches!(read_checkpoint(&bytes.slice(100..), 5000), Err(_)));
+        assert!(matches!(
+            read_checkpoint(&bytes.slice(..bytes.len() - 10), 5000),
+            Err(Error::Checkpoint("footer"))
+        ));
+        assert!(read_checkpoint(&bytes.slice(100..), 5000).is_err());
     }
 
     #[test]

@@ -19,8 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use host::Disk;
-use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use openraft::OptionalSend;
+use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use protocol::{Decoder, Encoder, bounds};
 use tokio::sync::{mpsc, oneshot};
 
@@ -170,7 +170,8 @@ impl LogStore {
     /// Loads what is on disk and starts the writer, a task of `host` that ends when the last handle is dropped.
     pub async fn open(host: &host::Host, disk: Disk, kv: Arc<dyn Kv>) -> io::Result<LogStore> {
         let reading = kv.clone();
-        let mirror = disk.run_slow(move |fs| Mirror::load(&*reading, fs)).await.map_err(io::Error::other)??;
+        let mirror =
+            disk.run_slow(move |fs| Mirror::load(&*reading, fs)).await.map_err(io::Error::other)??;
         let (writes, queue) = mpsc::channel(bounds::CONTROLLER_LOG_WRITES_MAX);
         host.spawn("raft log writer", write_loop(disk, kv, queue));
         Ok(LogStore { shared: Arc::new(Shared { mirror: Mutex::new(mirror), writes }) })
@@ -226,7 +227,11 @@ impl LogStore {
     }
 
     async fn send(&self, write: Write) -> io::Result<()> {
-        self.shared.writes.send(write).await.map_err(|_| io::Error::other("the writer of the metadata log has ended"))
+        self.shared
+            .writes
+            .send(write)
+            .await
+            .map_err(|_| io::Error::other("the writer of the metadata log has ended"))
     }
 
     async fn write_and_wait(&self, batch: Batch, sync: bool) -> io::Result<()> {

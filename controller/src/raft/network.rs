@@ -15,8 +15,8 @@ use host::Host;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{Backoff, RPCOption};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, TransferLeaderResponse, VoteRequest,
-    VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 use protocol::{Uuid, bounds};
@@ -88,7 +88,11 @@ impl Client {
         }
     }
 
-    async fn ask_vote(&mut self, request: Request, limit: Duration) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+    async fn ask_vote(
+        &mut self,
+        request: Request,
+        limit: Duration,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
         match self.call(&request, limit).await? {
             Response::Vote(answer) => Ok(answer),
             _ => Err(CallError::Unexpected.into()),
@@ -99,7 +103,8 @@ impl Client {
         let Checkpoint { end_offset, epoch, bytes } = snapshot.snapshot;
         let mut position = 0;
         loop {
-            let part = bytes.slice(position..bytes.len().min(position + bounds::CONTROLLER_SNAPSHOT_CHUNK_BYTES_MAX));
+            let part = bytes
+                .slice(position..bytes.len().min(position + bounds::CONTROLLER_SNAPSHOT_CHUNK_BYTES_MAX));
             let next = position + part.len();
             let last = next == bytes.len();
             let (meta, bytes) = (snapshot.meta.clone(), part);
@@ -173,7 +178,9 @@ impl RaftNetworkV2<TypeConfig> for Client {
 
     /// Quick at first: a voter that restarts is back within a second.
     fn backoff(&self) -> Option<Backoff> {
-        Some(Backoff::new([50, 100, 200].into_iter().chain(std::iter::repeat(250)).map(Duration::from_millis)))
+        Some(Backoff::new(
+            [50, 100, 200].into_iter().chain(std::iter::repeat(250)).map(Duration::from_millis),
+        ))
     }
 }
 

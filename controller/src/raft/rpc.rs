@@ -17,8 +17,8 @@ use openraft::raft::{
 use protocol::{DecodeError, Decoder, Encoder, Str, Uuid};
 
 use super::codec::{
-    blob, entry, finish, log_id, option, put_blob, put_entry, put_log_id, put_option, put_raft_id, put_snapshot_meta,
-    put_vote, raft_id, snapshot_meta, vote,
+    blob, entry, finish, log_id, option, put_blob, put_entry, put_log_id, put_option, put_raft_id,
+    put_snapshot_meta, put_vote, raft_id, snapshot_meta, vote,
 };
 use super::types::{LogId, RaftId, SnapshotMeta, TypeConfig, Vote};
 
@@ -61,7 +61,10 @@ pub struct SnapshotPart {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Response {
-    Hello { id: RaftId, initialized: bool },
+    Hello {
+        id: RaftId,
+        initialized: bool,
+    },
     Append(AppendEntriesResponse<TypeConfig>),
     Vote(VoteResponse<TypeConfig>),
     Snapshot(Vote),
@@ -127,7 +130,8 @@ pub fn decode_request(bytes: Bytes) -> Result<(Header, Request), DecodeError> {
     if version != VERSION {
         return Err(DecodeError::UnsupportedVersion { message: "private request", version });
     }
-    let header = Header { cluster_id: input.uuid()?, from: raft_id(&mut input)?, to: option(&mut input, raft_id)? };
+    let header =
+        Header { cluster_id: input.uuid()?, from: raft_id(&mut input)?, to: option(&mut input, raft_id)? };
     let request = match input.i8()? {
         0 => Request::Hello,
         1 => Request::Append(append(&mut input)?),

@@ -208,8 +208,8 @@ impl rt::Mpsc for Mpsc {
 }
 
 impl<T: OptionalSend> rt::MpscSender<Mpsc, T> for MpscSender<T> {
-    fn send(&self, message: T) -> impl Future<Output = Result<(), rt::SendError<T>>> + OptionalSend {
-        async move { self.0.send(message).await.map_err(|e| rt::SendError(e.0)) }
+    async fn send(&self, message: T) -> Result<(), rt::SendError<T>> {
+        self.0.send(message).await.map_err(|e| rt::SendError(e.0))
     }
 
     fn downgrade(&self) -> MpscWeakSender<T> {

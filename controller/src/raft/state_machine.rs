@@ -124,7 +124,8 @@ impl StateMachine {
     }
 
     fn restore(&mut self, meta: &SnapshotMeta, checkpoint: Checkpoint, timestamp_ms: i64) -> io::Result<()> {
-        let image = batches::read_checkpoint(&checkpoint.bytes, checkpoint.end_offset).map_err(io::Error::other)?;
+        let image =
+            batches::read_checkpoint(&checkpoint.bytes, checkpoint.end_offset).map_err(io::Error::other)?;
         let (applied, membership) = (meta.last_log_id, meta.last_membership.clone());
         self.state = State { applied, membership, image, epoch: checkpoint.epoch, timestamp_ms };
         self.publisher.reset(checkpoint, self.state.committed());
@@ -168,7 +169,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         SnapshotBuilder { store, publisher, state }
     }
 
-    async fn install_snapshot(&mut self, meta: &SnapshotMeta, checkpoint: Checkpoint) -> Result<(), io::Error> {
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        checkpoint: Checkpoint,
+    ) -> Result<(), io::Error> {
         let stored = Meta {
             raft: meta.clone(),
             end_offset: checkpoint.end_offset,

@@ -61,12 +61,14 @@ fn openrafts_suite_passes_on_rocksdb() {
 }
 
 fn log_id(term: u64, index: u64) -> LogId {
-    let leader = openraft::impls::leader_id_std::LeaderId { term, voted_for: super::types::RaftId::default() };
+    let leader =
+        openraft::impls::leader_id_std::LeaderId { term, voted_for: super::types::RaftId::default() };
     LogId::new(leader.to_committed(), index)
 }
 
 fn entry(term: u64, index: u64, bytes: usize) -> Entry {
-    let proposal = Proposal { epoch: term, base_offset: index as i64, batch: vec![index as u8; bytes].into() };
+    let proposal =
+        Proposal { epoch: term, base_offset: index as i64, batch: vec![index as u8; bytes].into() };
     openraft::entry::RaftEntry::new(log_id(term, index), EntryPayload::Normal(proposal))
 }
 

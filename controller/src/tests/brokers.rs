@@ -14,9 +14,10 @@ use protocol::messages::create_topics_request::CreatableTopic;
 use protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use protocol::messages::fetch_snapshot_request::{PartitionSnapshot, SnapshotId, TopicSnapshot};
 use protocol::messages::{
-    ApiVersionsRequest, BrokerHeartbeatRequest, BrokerRegistrationRequest, CreateTopicsRequest, CreateTopicsResponse,
-    DefaultPrincipalData, DescribeClusterRequest, DescribeQuorumRequest, EnvelopeRequest, FetchRequest, FetchResponse,
-    FetchSnapshotRequest, UnregisterBrokerRequest, describe_quorum_request,
+    ApiVersionsRequest, BrokerHeartbeatRequest, BrokerRegistrationRequest, CreateTopicsRequest,
+    CreateTopicsResponse, DefaultPrincipalData, DescribeClusterRequest, DescribeQuorumRequest,
+    EnvelopeRequest, FetchRequest, FetchResponse, FetchSnapshotRequest, UnregisterBrokerRequest,
+    describe_quorum_request,
 };
 use protocol::{ApiKey, Decoder, Encoder, ErrorCode, Message, Records, Str, Uuid};
 use wire::SecurityProtocol;
@@ -64,9 +65,9 @@ impl Broker {
             name: Str::from_static(f.name),
             min_supported_version: *f.supported.start(),
             max_supported_version: *f.supported.end(),
-            ..Default::default()
         };
-        let listener = Listener { name: Str::from("PLAINTEXT"), host: Str::from("b"), port: 9092, ..Default::default() };
+        let listener =
+            Listener { name: Str::from("PLAINTEXT"), host: Str::from("b"), port: 9092, ..Default::default() };
         let request = BrokerRegistrationRequest {
             broker_id: id,
             cluster_id: Str::from(controller.cluster_id().to_string()),
@@ -80,7 +81,13 @@ impl Broker {
             let answer = connection.call(4, &request).await.unwrap();
             match ErrorCode::from_code(answer.error_code) {
                 ErrorCode::None => {
-                    return Broker { id, epoch: answer.broker_epoch, connection, image: Image::default(), last_epoch: -1 };
+                    return Broker {
+                        id,
+                        epoch: answer.broker_epoch,
+                        connection,
+                        image: Image::default(),
+                        last_epoch: -1,
+                    };
                 }
                 ErrorCode::NotController => host.clock().sleep(Duration::from_millis(10)).await,
                 other => panic!("{other}"),
@@ -107,7 +114,8 @@ impl Broker {
             partition_max_bytes: 1 << 20,
             ..Default::default()
         };
-        let topic = FetchTopic { topic_id: Uuid::METADATA_TOPIC, partitions: vec![partition], ..Default::default() };
+        let topic =
+            FetchTopic { topic_id: Uuid::METADATA_TOPIC, partitions: vec![partition], ..Default::default() };
         let request = FetchRequest { max_wait_ms, topics: vec![topic], ..Default::default() };
         self.connection.call(17, &request).await.unwrap()
     }
@@ -142,10 +150,11 @@ impl Broker {
     async fn take_snapshot(&self, end_offset: i64, epoch: i32) -> Image {
         let mut all = Vec::new();
         loop {
-            let snapshot_id = SnapshotId { end_offset, epoch, ..Default::default() };
-            let partition = PartitionSnapshot { snapshot_id, position: all.len() as i64, ..Default::default() };
+            let snapshot_id = SnapshotId { end_offset, epoch };
+            let partition =
+                PartitionSnapshot { snapshot_id, position: all.len() as i64, ..Default::default() };
             let name = Str::from_static("__cluster_metadata");
-            let topic = TopicSnapshot { name, partitions: vec![partition], ..Default::default() };
+            let topic = TopicSnapshot { name, partitions: vec![partition] };
             let request = FetchSnapshotRequest { max_bytes: 100, topics: vec![topic], ..Default::default() };
             let answer = self.connection.call(1, &request).await.unwrap();
             let part = &answer.topics[0].partitions[0];
@@ -170,7 +179,12 @@ impl Broker {
 }
 
 fn create_topic(name: &str) -> CreateTopicsRequest {
-    let topic = CreatableTopic { name: Str::from(name), num_partitions: 2, replication_factor: 1, ..Default::default() };
+    let topic = CreatableTopic {
+        name: Str::from(name),
+        num_partitions: 2,
+        replication_factor: 1,
+        ..Default::default()
+    };
     CreateTopicsRequest { topics: vec![topic], timeout_ms: 1000, ..Default::default() }
 }
 
@@ -179,7 +193,9 @@ fn codes(response: &CreateTopicsResponse) -> Vec<ErrorCode> {
 }
 
 /// Runs a test on one controller in the simulation.
-fn simulate<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(Host, Controller) -> F + Send + 'static) {
+fn simulate<F: Future<Output = ()> + Send + 'static>(
+    test: impl FnOnce(Host, Controller) -> F + Send + 'static,
+) {
     let world = World::new(11);
     let host = world.node("c").host();
     let inner = host.clone();
@@ -247,7 +263,10 @@ fn a_broker_whose_connection_is_lost_is_fenced_after_a_hundred_milliseconds() {
         let fenced = committed.wait_for(|c| c.image.cluster.broker(5).is_some_and(|b| b.fenced));
         assert!(host.clock().timeout(Duration::from_secs(5), fenced).await.is_ok());
         let took = host.clock().now() - lost;
-        assert!(took >= Duration::from_millis(100) && took < Duration::from_millis(400), "fenced after {took:?}");
+        assert!(
+            took >= Duration::from_millis(100) && took < Duration::from_millis(400),
+            "fenced after {took:?}"
+        );
         // Another incarnation is accepted at once.
         Broker::become_active(&host, &controller, 5).await;
     });
@@ -270,7 +289,10 @@ fn a_silent_broker_is_fenced_after_its_session_and_a_second_incarnation_waits_fo
         let fenced = committed.wait_for(|c| c.image.cluster.broker(5).is_some_and(|b| b.fenced));
         assert!(host.clock().timeout(Duration::from_secs(20), fenced).await.is_ok());
         let took = host.clock().now() - begun;
-        assert!(took >= Duration::from_millis(8_900) && took < Duration::from_secs(10), "fenced after {took:?}");
+        assert!(
+            took >= Duration::from_millis(8_900) && took < Duration::from_secs(10),
+            "fenced after {took:?}"
+        );
         assert_eq!(broker.beat().await, (ErrorCode::None, false), "it was only silent");
     });
 }
@@ -312,7 +334,9 @@ fn a_broker_behind_the_log_takes_the_snapshot_and_goes_on() {
         late.last_epoch = -1;
         late.follow(0).await;
         assert_eq!(late.image, controller.committed().borrow().image);
-        assert!(late.image.topics.by_name("before").is_some() && late.image.topics.by_name("after").is_some());
+        assert!(
+            late.image.topics.by_name("before").is_some() && late.image.topics.by_name("after").is_some()
+        );
     });
 }
 
@@ -321,12 +345,14 @@ fn a_forwarded_request_is_answered_as_if_it_had_come_directly() {
     simulate(|host, controller| async move {
         let broker = Broker::become_active(&host, &controller, 5).await;
         let mut inner = Encoder::new();
-        let header = RequestHeader { key: ApiKey::CreateTopics, version: 7, correlation_id: 99, client_id: None };
+        let header =
+            RequestHeader { key: ApiKey::CreateTopics, version: 7, correlation_id: 99, client_id: None };
         header.encode(&mut inner).unwrap();
         create_topic("forwarded").encode(&mut inner, 7).unwrap();
         let mut principal = Encoder::new();
         principal.i16(0);
-        let data = DefaultPrincipalData { type_: Str::from("User"), name: Str::from("alice"), ..Default::default() };
+        let data =
+            DefaultPrincipalData { type_: Str::from("User"), name: Str::from("alice"), ..Default::default() };
         data.encode(&mut principal, 0).unwrap();
         let envelope = EnvelopeRequest {
             request_data: inner.into_bytes().unwrap(),
@@ -350,19 +376,16 @@ fn the_quorum_and_the_features_are_described() {
     simulate(|host, controller| async move {
         let broker = Broker::become_active(&host, &controller, 5).await;
         let word = Str::from("test");
-        let request = ApiVersionsRequest {
-            client_software_name: word.clone(),
-            client_software_version: word,
-            ..Default::default()
-        };
+        let request =
+            ApiVersionsRequest { client_software_name: word.clone(), client_software_version: word };
         let versions = broker.connection.call(3, &request).await.unwrap();
         assert!(versions.api_keys.iter().any(|k| k.api_key == ApiKey::BrokerHeartbeat.code()));
         assert!(versions.finalized_features.iter().any(|f| f.name == *features::METADATA_VERSION));
 
         let partitions = vec![describe_quorum_request::PartitionData::default()];
         let topic_name = Str::from_static("__cluster_metadata");
-        let topic = describe_quorum_request::TopicData { topic_name, partitions, ..Default::default() };
-        let request = DescribeQuorumRequest { topics: vec![topic], ..Default::default() };
+        let topic = describe_quorum_request::TopicData { topic_name, partitions };
+        let request = DescribeQuorumRequest { topics: vec![topic] };
         let quorum = broker.connection.call(2, &request).await.unwrap();
         let partition = &quorum.topics[0].partitions[0];
         assert_eq!((partition.error_code, partition.leader_id), (0, 1));
@@ -379,7 +402,7 @@ fn the_quorum_and_the_features_are_described() {
 fn an_unregistered_broker_is_unknown_afterwards() {
     simulate(|host, controller| async move {
         let broker = Broker::become_active(&host, &controller, 5).await;
-        let request = UnregisterBrokerRequest { broker_id: 5, ..Default::default() };
+        let request = UnregisterBrokerRequest { broker_id: 5 };
         assert_eq!(broker.connection.call(0, &request).await.unwrap().error_code, 0);
         assert_eq!(broker.beat().await.0, ErrorCode::StaleBrokerEpoch);
     });

@@ -13,8 +13,8 @@ pub(super) struct Chaos {
 }
 
 impl Chaos {
-    /// Runs a seed, and returns the hash of its trace.
-    pub(super) fn run(seed: u64) -> u64 {
+    /// Runs a seed; returns the hash of its trace, and how many topics were acknowledged.
+    pub(super) fn run(seed: u64) -> (u64, usize) {
         let world = World::new(seed);
         let cluster = Cluster::new(&world, 3);
         let mut chaos = Chaos { world, cluster, paused: [false; 3] };
@@ -36,7 +36,8 @@ impl Chaos {
         for name in &chaos.cluster.ledger().acknowledged {
             chaos.world.trace(&[name.len() as u64, name.bytes().map(u64::from).sum()]);
         }
-        chaos.world.trace_hash()
+        let acknowledged = chaos.cluster.ledger().acknowledged.len();
+        (chaos.world.trace_hash(), acknowledged)
     }
 
     fn below(&self, limit: u64) -> u64 {

@@ -39,7 +39,8 @@ impl Ledger {
         *last_end = end;
         match self.images.get(&end) {
             Some(seen) if *seen != committed.image => {
-                self.faults.push(format!("node {node} has another image at offset {end} than was seen before"));
+                self.faults
+                    .push(format!("node {node} has another image at offset {end} than was seen before"));
             }
             Some(_) => {}
             None => {
@@ -52,7 +53,8 @@ impl Ledger {
         if active.here {
             let other = *self.active_by_epoch.entry(active.epoch).or_insert(node);
             if other != node {
-                self.faults.push(format!("epoch {} has two active controllers: {other} and {node}", active.epoch));
+                self.faults
+                    .push(format!("epoch {} has two active controllers: {other} and {node}", active.epoch));
             }
         }
     }
@@ -178,7 +180,8 @@ impl Cluster {
     pub(super) fn wait_active(&self, world: &World, limit: Duration) -> usize {
         let deadline = world.now() + limit;
         loop {
-            let active = |n: &usize| self.controller(*n).map(|c| *c.active().borrow()).filter(|active| active.here);
+            let active =
+                |n: &usize| self.controller(*n).map(|c| *c.active().borrow()).filter(|active| active.here);
             let found = (0..self.len()).filter_map(|n| active(&n).map(|a| (a.epoch, n))).max();
             if let Some((_, n)) = found {
                 return n;
@@ -195,7 +198,8 @@ impl Cluster {
         let (name, topic_id) = ledger.lock().unwrap().new_topic();
         Some(self.node(n).host().spawn("create topic", async move {
             let record = Record::from(TopicRecord { name: name.clone(), topic_id, ..Default::default() });
-            let created = controller.node.perform(move |_, _| Ok(Decision { records: vec![record], answer: () })).await;
+            let created =
+                controller.node.perform(move |_, _| Ok(Decision { records: vec![record], answer: () })).await;
             if created.is_ok() {
                 ledger.lock().unwrap().acknowledged.push(name);
             }
@@ -227,15 +231,20 @@ impl Cluster {
             let images: Vec<Image> = running.iter().map(|c| c.committed().borrow().image.clone()).collect();
             let ledger = self.ledger();
             assert_eq!(ledger.faults, Vec::<String>::new());
-            let has_all = |image: &Image| ledger.acknowledged.iter().all(|name| image.topics.by_name(name).is_some());
+            let has_all =
+                |image: &Image| ledger.acknowledged.iter().all(|name| image.topics.by_name(name).is_some());
             if images.iter().all(|image| image.end_offset == images[0].end_offset && has_all(image)) {
                 assert!(images.iter().all(|image| *image == images[0]), "equal offsets, different images");
                 return;
             }
-            let lost = ledger.acknowledged.iter().find(|name| images[0].topics.by_name(name).is_none()).cloned();
+            let lost =
+                ledger.acknowledged.iter().find(|name| images[0].topics.by_name(name).is_none()).cloned();
             drop(ledger);
             let ends: Vec<i64> = images.iter().map(|image| image.end_offset).collect();
-            assert!(world.now() < deadline, "metadata ends at {ends:?}, acknowledged topic {lost:?} is missing");
+            assert!(
+                world.now() < deadline,
+                "metadata ends at {ends:?}, acknowledged topic {lost:?} is missing"
+            );
             world.run_for(Duration::from_millis(50));
         }
     }
