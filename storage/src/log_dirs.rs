@@ -151,7 +151,11 @@ impl LogDir {
         new_directory_id: Uuid,
     ) -> Result<LogDir, LogDirError> {
         let io = |source| LogDirError::Io { dir: path.to_owned(), source };
-        fs.create_dir_all(path).map_err(io)?;
+        if !fs.is_dir(path) {
+            fs.create_dir_all(path).map_err(io)?;
+            // Whatever is durable in it is lost unless its own name is.
+            fs.sync_dir(path.parent().unwrap_or(Path::new("."))).map_err(io)?;
+        }
         let lock = fs.lock(&path.join(LOCK)).map_err(|source| match source.kind() {
             io::ErrorKind::WouldBlock => LogDirError::InUse { dir: path.to_owned() },
             _ => io(source),

@@ -223,6 +223,19 @@ impl Segment {
         Ok(self.max_timestamp)
     }
 
+    /// The same of the batches that reach an offset.
+    pub(crate) fn max_timestamp_from(&mut self, fs: &Fs, offset: i64) -> io::Result<Option<(i64, i64)>> {
+        let Some(first) = self.locate(fs, offset)? else { return Ok(None) };
+        let mut max: Option<(i64, i64)> = None;
+        self.scan(fs, first.position, |located| {
+            if located.header.max_timestamp > max.map_or(NO_TIMESTAMP, |(t, _)| t) {
+                max = Some((located.header.max_timestamp, located.header.last_offset().0));
+            }
+            true
+        })?;
+        Ok(max)
+    }
+
     /// Finds the timestamps of the segment, from its time index and the log behind that.
     pub(crate) fn load_timestamps(&mut self, fs: &Fs) -> io::Result<()> {
         if self.timestamps_known {

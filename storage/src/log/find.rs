@@ -43,9 +43,15 @@ impl Log {
     /// # Errors
     /// When the log cannot be read.
     pub fn max_timestamp(&mut self, fs: &Fs) -> io::Result<Option<FoundTimestamp>> {
+        let start = self.log_start_offset;
         let mut best: Option<(i64, i64, usize)> = None;
         for (at, segment) in self.segments.iter_mut().enumerate() {
-            if let Some((timestamp, offset)) = segment.max_timestamp(fs)?
+            let mut max = segment.max_timestamp(fs)?;
+            if max.is_some_and(|(_, offset)| offset < start) {
+                // It is below the log start, which only the first segment can have in it.
+                max = segment.max_timestamp_from(fs, start)?;
+            }
+            if let Some((timestamp, offset)) = max
                 && best.is_none_or(|(t, ..)| timestamp > t)
             {
                 best = Some((timestamp, offset, at));

@@ -42,6 +42,10 @@ impl Log {
             let active = log.active();
             let position = active.locate(fs, end.0)?.map_or(active.size_bytes, |cut| cut.position);
             log.log_end_offset = active.truncate(fs, position)?;
+            if log.log_end_offset < log.log_start_offset {
+                // The batch that goes held the log start: nothing that counts is left.
+                return log.restart(fs, log.log_start_offset);
+            }
             log.after_truncation(fs)?;
             log.rebuild_producers(fs, i64::MAX)
         })
