@@ -341,15 +341,21 @@ impl Log {
     }
 
     fn delete_segments_below(&mut self, fs: &Fs, start: i64) -> io::Result<()> {
-        while self.segments.get(1).is_some_and(|next| next.base_offset <= start) {
-            let segment = self.segments.remove(0);
-            let snapshot = producer_snapshot::path(&self.dir, segment.base_offset);
-            segment.delete(fs)?;
-            self.names_changed += 1;
-            if fs.exists(&snapshot) {
-                fs.remove_file(&snapshot)?;
-            }
+        let keep_from = self.segment_of(start);
+        if keep_from == 0 {
+            return Ok(());
         }
+        let base_offset = self.segments[keep_from].base_offset;
+        // What the producers did in the segments that go is in this snapshot alone; an older one is worth nothing then.
+        producer_snapshot::sync(fs, &self.dir, base_offset)?;
+        fs.sync_dir(&self.dir)?;
+        for offset in producer_snapshot::list(&fs.list(&self.dir)?).into_iter().filter(|o| *o < base_offset) {
+            fs.remove_file(&producer_snapshot::path(&self.dir, offset))?;
+        }
+        for segment in self.segments.drain(..keep_from) {
+            segment.delete(fs)?;
+        }
+        self.names_changed += 1;
         Ok(())
     }
 }

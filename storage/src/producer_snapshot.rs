@@ -61,6 +61,12 @@ pub(crate) fn write(fs: &Fs, dir: &Path, offset: i64, state: &ProducerState, syn
     Ok(())
 }
 
+/// Makes a snapshot durable, if there is one.
+pub(crate) fn sync(fs: &Fs, dir: &Path, offset: i64) -> io::Result<()> {
+    let path = path(dir, offset);
+    if fs.exists(&path) { fs.open(&path, host::OpenMode::ReadWrite)?.sync() } else { Ok(()) }
+}
+
 /// Reads a snapshot; None if it is not sound: then an older one has to do.
 pub(crate) fn read(fs: &Fs, dir: &Path, offset: i64) -> io::Result<Option<ProducerState>> {
     let bytes = Bytes::from(fs.read_to_end(&path(dir, offset))?);

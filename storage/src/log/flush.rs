@@ -15,7 +15,7 @@ use host::{File, Fs};
 use protocol::ids::Offset;
 
 use super::Log;
-use crate::partition_metadata;
+use crate::{partition_metadata, producer_snapshot};
 
 /// Bytes of log after which a flush also writes down the producers: it bounds what an opening reads for them.
 const SNAPSHOT_EVERY_BYTES: u64 = 32 << 20;
@@ -82,11 +82,13 @@ impl Log {
             log.leader_epochs.write(fs)?;
             let mut segments = Vec::new();
             let last = log.segments.len() - 1;
+            let bases: Vec<i64> = log.segments.iter().map(|s| s.base_offset).collect();
             for (at, segment) in log.segments.iter_mut().enumerate().filter(|(_, s)| s.is_dirty()) {
                 if at == last {
                     segment.txn_index.sync(fs)?;
                 } else {
                     segment.sync_indexes(fs)?;
+                    producer_snapshot::sync(fs, &log.dir, bases[at + 1])?;
                 }
                 segments.push((segment.base_offset, segment.size_bytes, segment.log_file(fs)?.clone()));
             }

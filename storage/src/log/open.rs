@@ -126,8 +126,10 @@ impl Log {
         self.producers = ProducerState::default();
         let mut from = self.log_start_offset.max(self.segments[0].base_offset);
         while let Some(offset) = snapshots.pop() {
-            let is_beyond = offset > newest.min(self.log_end_offset);
-            let state = if is_beyond { None } else { producer_snapshot::read(fs, &self.dir, offset)? };
+            // One from before the first segment misses what was done in segments that are gone.
+            let is_usable =
+                offset >= self.segments[0].base_offset && offset <= newest.min(self.log_end_offset);
+            let state = if !is_usable { None } else { producer_snapshot::read(fs, &self.dir, offset)? };
             if let Some(state) = state {
                 (self.producers, from) = (state, offset);
                 break;
