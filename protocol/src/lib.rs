@@ -8,6 +8,7 @@ pub mod batch;
 pub mod bounds;
 pub mod chunk;
 pub mod codec;
+pub mod config;
 mod error;
 pub mod header;
 pub mod ids;
