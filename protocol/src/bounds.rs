@@ -119,7 +119,9 @@ pub const REFUSALS_LOGGED_PER_SECOND: u32 = 5;
 pub const CLIENT_REQUESTS_IN_FLIGHT_MAX: usize = 128;
 /// Memory of all answers that the connections of a pool are receiving.
 pub const CLIENT_RESPONSE_BYTES_IN_FLIGHT_MAX: usize = 512 * 1024 * 1024;
-/// `request.timeout.ms` of our client, and how long connecting may take.
+/// `socket.connection.setup.timeout.ms` of our client, ApiVersions included.
+pub const CLIENT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// `request.timeout.ms` of our client.
 pub const CLIENT_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long our client goes on trying when errors are retriable (`default.api.timeout.ms`), and its waits in between.
 pub const CLIENT_RETRY_MAX: Duration = Duration::from_secs(60);

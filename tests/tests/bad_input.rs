@@ -97,7 +97,8 @@ fn random_frames_and_half_frames_break_nothing() {
         let mut peer = node.connect();
         peer.set_read_timeout(Some(Duration::from_millis(3))).unwrap();
         peer.write_all(&bytes[..sent]).ok();
-        peer.read(&mut [0u8; 64]).ok();
+        // Whatever comes, or nothing, is fine here: the node must not mind.
+        let _answer = peer.read(&mut [0u8; 64]);
     }
     still_well(&mut node);
 }

@@ -54,11 +54,11 @@ pub fn parse_listeners(setting: &str, text: &str) -> Result<Vec<Endpoint>, Strin
 /// The security protocol of a listener: from the map, or its own name.
 pub fn security_of(listener: &str, map: &str) -> Result<String, String> {
     let entries = map.split(',').filter_map(|e| e.trim().split_once(':'));
-    let mapped = entries
+    let mut mapped = entries
         .filter(|(name, _)| name.trim().eq_ignore_ascii_case(listener))
         .map(|(_, p)| p.trim().to_uppercase());
     let known = ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"];
-    let protocol = mapped.last().or_else(|| known.contains(&listener).then(|| listener.to_owned()));
+    let protocol = mapped.next_back().or_else(|| known.contains(&listener).then(|| listener.to_owned()));
     match protocol {
         Some(protocol) if known.contains(&protocol.as_str()) => Ok(protocol),
         Some(protocol) => Err(format!("listener.security.protocol.map: {protocol} is no security protocol")),

@@ -88,20 +88,17 @@ fn control(base_offset: i64, stamp: Stamp, records: &[(i16, Bytes)]) -> Bytes {
 
 /// The first record of an epoch: who leads, and who could have voted.
 pub fn leader_change(base_offset: i64, stamp: Stamp, leader: i32, voters: &[RaftId]) -> Bytes {
-    let voter = |id: &RaftId| leader_change_message::Voter {
-        voter_id: id.node,
-        voter_directory_id: id.directory,
-        ..leader_change_message::Voter::default()
-    };
+    let voter = |id: &RaftId| leader_change_message::Voter { voter_id: id.node, ..Default::default() };
     let message = LeaderChangeMessage {
-        version: 1,
+        // Kafka's tools read version 0 only; the directory ids of voters are in KRaftVoters.
+        version: 0,
         leader_id: leader,
         voters: voters.iter().map(voter).collect(),
         // Raft counts votes, it does not keep the names.
         granting_voters: Vec::new(),
         ..LeaderChangeMessage::default()
     };
-    control(base_offset, stamp, &[(LEADER_CHANGE, encoded(&message, 1))])
+    control(base_offset, stamp, &[(LEADER_CHANGE, encoded(&message, 0))])
 }
 
 /// The voters from here on. Every voter computes these bytes by itself, so there is no clock in them.

@@ -26,7 +26,8 @@ pub struct DiskFaults {
     /// Of a million operations, so many fail with EIO.
     pub write_errors_per_million: u64,
     pub read_errors_per_million: u64,
-    /// Of a million syncs, so many fail (beside those that fail as writes do); what they did not write stays unwritten.
+    /// Of a million syncs, so many fail (at least as many as writes do). If this is not zero, a failed sync forgets what it
+    /// did not write, as Linux does: it stays readable until the power goes, and no later sync makes it durable.
     pub sync_errors_per_million: u64,
     /// Writes beyond this fail with ENOSPC.
     pub capacity_bytes: u64,

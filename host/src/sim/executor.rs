@@ -68,9 +68,19 @@ struct State {
     events: BTreeMap<EventId, Event>,
     nodes: Vec<NodeState>,
     turns_at_now: u64,
+    /// The words of the trace, one entry an event, if somebody wants to compare two runs.
+    recorded: Option<Vec<Vec<u64>>>,
 }
 
 impl State {
+    /// Mixes an event into the trace.
+    fn note(&mut self, words: &[u64]) {
+        mix(&mut self.trace, words);
+        if let Some(recorded) = &mut self.recorded {
+            recorded.push(words.to_vec());
+        }
+    }
+
     fn is_alive(&self, life: Life) -> bool {
         self.nodes[life.node].generation == life.generation
     }
@@ -130,6 +140,7 @@ impl Executor {
             events: BTreeMap::new(),
             nodes: Vec::new(),
             turns_at_now: 0,
+            recorded: None,
         };
         Arc::new(Executor { state: Mutex::new(state), woken: Mutex::default() })
     }
@@ -158,7 +169,17 @@ impl Executor {
 
     /// Mixes an event into the trace.
     pub(crate) fn trace(&self, words: &[u64]) {
-        mix(&mut self.lock().trace, words);
+        self.lock().note(words);
+    }
+
+    /// Keeps the events of the trace from now on.
+    pub(crate) fn record(&self) {
+        self.lock().recorded = Some(Vec::new());
+    }
+
+    /// The events since `record`, in words.
+    pub(crate) fn recorded(&self) -> Vec<Vec<u64>> {
+        self.lock().recorded.clone().unwrap_or_default()
     }
 
     pub(crate) fn trace_hash(&self) -> u64 {
@@ -295,7 +316,7 @@ impl Executor {
                     return Step::Done;
                 }
                 _ => {
-                    mix(&mut state.trace, &[1, at.as_nanos() as u64, order]);
+                    state.note(&[EVENT, at.as_nanos() as u64, order]);
                     Ok(event)
                 }
             }
@@ -349,7 +370,8 @@ impl Executor {
             let state = &mut *guard;
             state.turns_at_now += 1;
             let now = state.now.as_nanos() as u64;
-            mix(&mut state.trace, &[2, now, task]);
+            let node = state.tasks.get(&task).map_or(u64::MAX, |cell| cell.life.node as u64);
+            state.note(&[TURN, now, task, node]);
             state.tasks.get_mut(&task).and_then(|cell| cell.future.take())
         };
         let Some(mut future) = future else { return };
@@ -383,6 +405,16 @@ impl Executor {
         self.lock().tasks.values().map(|c| (c.life.node, c.name)).collect()
     }
 }
+
+/// What an event of the trace is: its first word.
+pub(crate) const EVENT: u64 = 1;
+pub(crate) const TURN: u64 = 2;
+pub(crate) const DELIVERY: u64 = 3;
+pub(crate) const DISK: u64 = 4;
+pub(crate) const CRASH: u64 = 5;
+pub(crate) const BYTES_WRITTEN: u64 = 6;
+/// What a test saw.
+pub(crate) const NOTE: u64 = 7;
 
 const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
 

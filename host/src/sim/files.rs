@@ -6,8 +6,8 @@
 //!
 //! Directories are files too: a name that was made, renamed or removed is durable once *its* directory is synced, and a
 //! synced file in a directory whose own name is lost is lost. When power goes, of each file the unsynced sectors survive
-//! one by one, of each directory the oldest unsynced changes, by the seed. A failed sync forgets what it did not write,
-//! as Linux does: a later sync does not bring it back.
+//! one by one, of each directory the oldest unsynced changes, by the seed. A sync that fails as such (`sync_errors_per_million`) forgets
+//! what it did not write, as Linux does: a later sync does not bring it back, nor does a restart of the process.
 
 mod tree;
 
@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use self::tree::{Entry, FileState, Inode, InodeId, Tree, not_found};
-use super::executor::{Executor, Life, fingerprint};
+use super::executor::{BYTES_WRITTEN, DISK, Executor, Life, fingerprint};
 use super::world::CrashKind;
 use crate::fs::FileKind;
 use crate::sim::DiskFaults;
@@ -100,7 +100,7 @@ impl SimFs {
         if !self.executor.is_alive(self.life) {
             return Err(crashed());
         }
-        self.executor.trace(&[4, what as u64, about]);
+        self.executor.trace(&[DISK, what as u64, about]);
         let dice = self.executor.random() % 1_000_000;
         let mut disk = self.disk.lock().expect("nobody panics while holding it");
         if disk.crashed_in_job.is_some() {
@@ -213,7 +213,7 @@ impl SimFile {
     pub(crate) fn write_all_vectored_at(&self, parts: &[&[u8]], position: u64) -> io::Result<()> {
         let total: usize = parts.iter().map(|p| p.len()).sum();
         for part in parts {
-            self.fs.executor.trace(&[position, fingerprint(part)]);
+            self.fs.executor.trace(&[BYTES_WRITTEN, position, fingerprint(part)]);
         }
         let part = self.fs.executor.below(total as u64 + 1) as usize;
         let (mut disk, error) = self.fs.begin(Operation::Write, self.id)?;
@@ -239,11 +239,11 @@ impl SimFile {
 
     pub(crate) fn sync(&self) -> io::Result<()> {
         let (mut disk, error) = self.fs.begin(Operation::Sync, self.id)?;
-        let gone = disk.crashed_in_job.is_some();
+        let forgets = disk.faults.sync_errors_per_million > 0 && disk.crashed_in_job.is_none();
         let file = disk.tree.file(self.id)?;
         match error {
             Some(error) => {
-                if !gone {
+                if forgets {
                     file.forget_dirty();
                 }
                 Err(error)

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
-use super::executor::{Executor, Life, NodeId};
+use super::executor::{DELIVERY, Executor, Life, NodeId};
 use super::pipe::{Pipe, Side};
 use crate::Stream;
 
@@ -184,7 +184,7 @@ impl Network {
             pipe
         };
         let print = pipe.deliver();
-        self.executor.trace(&[3, id, print.unwrap_or(0)]);
+        self.executor.trace(&[DELIVERY, id, print.unwrap_or(0)]);
     }
 
     /// Puts one direction of a connection on the network.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::clock::{Drift, SharedDrift, SimClock};
 use super::disk::{DiskFaults, SimDisks};
-use super::executor::{Executor, Life, NodeId, Step};
+use super::executor::{self, CRASH, Executor, Life, NodeId, Step};
 use super::files::SharedDisk;
 use super::network::{Network, SimNet};
 use crate::spawn::{Spawner, Stop};
@@ -152,7 +152,29 @@ impl World {
 
     /// Mixes something that a test saw into the trace.
     pub fn trace(&self, words: &[u64]) {
+        self.executor.trace(&[executor::NOTE]);
         self.executor.trace(words);
+    }
+
+    /// Keeps the events of the trace from now on, for `trace_log`.
+    pub fn record_trace(&self) {
+        self.executor.record();
+    }
+
+    /// The events since `record_trace`, a line each: where two runs of a seed part, the first different line says.
+    pub fn trace_log(&self) -> Vec<String> {
+        let machines = self.nodes.lock();
+        let node = |id: u64| machines.get(&(id as usize)).map_or("?", |m| m.name.as_str());
+        let line = |words: &Vec<u64>| match words[..] {
+            [executor::EVENT, at, order] => format!("{at} ns: event {order}"),
+            [executor::TURN, at, task, of] => format!("{at} ns: turn of task {task} of {}", node(of)),
+            [executor::DELIVERY, link, print] => format!("  link {link} delivers {print:x}"),
+            [executor::DISK, what, about] => format!("  disk operation {what} on {about:x}"),
+            [executor::BYTES_WRITTEN, at, print] => format!("  bytes {print:x} written at {at}"),
+            [CRASH, of, kind] => format!("  {} crashes ({kind})", node(of)),
+            _ => format!("  {words:?}"),
+        };
+        self.executor.recorded().iter().map(line).collect()
     }
 
     /// The run so far in 64 bits: equal for equal seeds, in every process.
@@ -232,7 +254,7 @@ impl Nodes {
             CrashKind::Process => self.network.close_node(id),
             CrashKind::Power => self.network.darken_node(id),
         }
-        self.executor.trace(&[5, id as u64, kind as u64]);
+        self.executor.trace(&[CRASH, id as u64, kind as u64]);
         self.executor.end_life(id);
         drop(host);
         let random = || self.executor.random();

@@ -34,6 +34,8 @@ pub(crate) use shared::Shared;
 
 /// How long to wait after the kernel refused to accept: mostly, files ran out.
 const ACCEPT_ERROR_WAIT: Duration = Duration::from_millis(100);
+/// How long killed connections may take to be gone before they are killed again.
+const KILL_WAIT: Duration = Duration::from_millis(100);
 /// The watch walks over all connections this many times per idle time-out.
 const WATCHES_PER_IDLE_TIME: u32 = 10;
 const WATCH_PERIOD_MAX: Duration = Duration::from_secs(5);
@@ -309,18 +311,20 @@ impl ServerHandle {
         for connection in self.all() {
             connection.drain();
         }
-        let drained = self.inner.host.clock().timeout(limit, self.until_empty()).await;
-        if drained.is_err() {
-            let rest = self.all();
-            tracing::warn!(
-                "listener {}: closing {} connections with pending answers",
-                self.inner.info.name,
-                rest.len()
-            );
-            for connection in rest {
+        let clock = self.inner.host.clock();
+        if clock.timeout(limit, self.until_empty()).await.is_ok() {
+            return;
+        }
+        let (name, rest) = (&self.inner.info.name, self.connection_count());
+        tracing::warn!("listener {name}: closing {rest} connections with pending answers");
+        loop {
+            for connection in self.all() {
                 connection.kill();
             }
-            self.until_empty().await;
+            // Again and again: a connection that was just being started is caught by the next turn.
+            if clock.timeout(KILL_WAIT, self.until_empty()).await.is_ok() {
+                return;
+            }
         }
     }
 

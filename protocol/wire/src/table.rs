@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use protocol::{ApiKey, DecodeError, Decoder, Message, Request};
 
 use crate::answer::{Addressed, Answer, Body, Reply};
@@ -34,7 +35,8 @@ impl<S: Send + Sync + 'static> Api<S> {
             let request = R::decode(&mut body, context.version)?;
             let to = addressed(&context);
             let reply = handler(state, context, request);
-            Ok(Box::pin(async move { typed_answer(to, reply.await) }))
+            // Not an async block: that would take the handler's size twice.
+            Ok(Box::pin(reply.map(move |reply| typed_answer(to, reply))))
         });
         Api::with_handle(R::KEY, handle)
     }
@@ -50,7 +52,7 @@ impl<S: Send + Sync + 'static> Api<S> {
         let handle: Handle<S> = Box::new(move |state, context, body| {
             let to = addressed(&context);
             let reply = handler(state, context, body);
-            Ok(Box::pin(async move { raw_answer(to, reply.await) }))
+            Ok(Box::pin(reply.map(move |reply| raw_answer(to, reply))))
         });
         Api::with_handle(key, handle)
     }

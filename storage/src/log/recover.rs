@@ -78,6 +78,7 @@ fn recover_segment(
     let (position, mut next) = believed(fs, segment, from)?;
     let believed_end = next;
     segment.txn_index.truncate(fs, next)?;
+    epochs.truncate_from_end(next);
     let mut reader = BatchReader::new(segment.log_file(fs)?.clone(), length);
     segment.restart_at(fs, position)?;
     while let Some((header, bytes)) = reader.batch(segment.size_bytes)? {

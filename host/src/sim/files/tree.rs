@@ -130,9 +130,11 @@ impl Tree {
         let dir = self.dir(dir)?;
         match &change {
             Change::Set(name, id) | Change::Move { to: name, id, .. } => {
-                drop(dir.now.insert(name.clone(), *id))
+                dir.now.insert(name.clone(), *id);
             }
-            Change::Remove(name) => drop(dir.now.remove(name)),
+            Change::Remove(name) => {
+                dir.now.remove(name);
+            }
         }
         dir.pending.push(change);
         Ok(())

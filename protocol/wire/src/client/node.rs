@@ -10,11 +10,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use host::{Host, Instant, Stream};
-use protocol::bounds::{CLIENT_RECONNECT_WAIT_MAX, CLIENT_RECONNECT_WAIT_MIN, CLIENT_REQUEST_TIMEOUT};
+use protocol::bounds::{
+    CLIENT_CONNECT_TIMEOUT, CLIENT_RECONNECT_WAIT_MAX, CLIENT_RECONNECT_WAIT_MIN, CLIENT_REQUEST_TIMEOUT,
+};
 use protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 use protocol::{ApiKey, ErrorCode, Request, Str};
 use tokio::sync::Mutex;
@@ -81,7 +84,7 @@ impl Default for NodeOptions {
         NodeOptions {
             connection: ConnectionOptions::default(),
             request_timeout: CLIENT_REQUEST_TIMEOUT,
-            connect_timeout: CLIENT_REQUEST_TIMEOUT,
+            connect_timeout: CLIENT_CONNECT_TIMEOUT,
             reconnect_wait_min: CLIENT_RECONNECT_WAIT_MIN,
             reconnect_wait_max: CLIENT_RECONNECT_WAIT_MAX,
         }
@@ -98,6 +101,8 @@ struct Inner {
     host: Host,
     target: Target,
     options: NodeOptions,
+    /// Attempts to connect that failed, ever.
+    failed: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -107,6 +112,7 @@ struct State {
     /// Attempts that failed since the last success.
     failures: u32,
     not_before: Instant,
+    last_error: Option<CallError>,
 }
 
 /// A connection, and what the other side serves.
@@ -121,7 +127,8 @@ pub struct Session {
 
 impl Node {
     pub fn new(host: &Host, target: Target, options: NodeOptions) -> Node {
-        let inner = Inner { host: host.clone(), target, options, state: Mutex::default() };
+        let inner =
+            Inner { host: host.clone(), target, options, failed: AtomicU64::new(0), state: Mutex::default() };
         Node { inner: Arc::new(inner) }
     }
 
@@ -144,6 +151,7 @@ impl Node {
     /// Cancellation is safe: an attempt that is given up counts for nothing.
     pub async fn session(&self) -> Result<Session, CallError> {
         let inner = &*self.inner;
+        let failed_before = inner.failed.load(Ordering::SeqCst);
         let mut state = inner.state.lock().await;
         if let Some(session) = &state.session
             && !session.connection.is_closed()
@@ -151,6 +159,12 @@ impl Node {
             return Ok(session.clone());
         }
         state.session = None;
+        if let Some(error) = &state.last_error
+            && inner.failed.load(Ordering::SeqCst) != failed_before
+        {
+            // Somebody tried while this one waited: his failure is for all who waited with it.
+            return Err(error.clone());
+        }
         let clock = inner.host.clock();
         if clock.now() < state.not_before {
             clock.sleep_until(state.not_before).await;
@@ -171,6 +185,8 @@ impl Node {
             Err(error) => {
                 state.not_before = clock.now() + inner.wait_after(state.failures);
                 state.failures = state.failures.saturating_add(1);
+                state.last_error = Some(error.clone());
+                inner.failed.fetch_add(1, Ordering::SeqCst);
                 Err(error)
             }
         }

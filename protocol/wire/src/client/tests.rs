@@ -241,3 +241,24 @@ fn a_node_in_memory_is_a_node() {
         node.call(&MetadataRequest::default()).await.unwrap();
     });
 }
+
+#[test]
+fn a_failure_to_connect_is_told_to_all_who_waited() {
+    let world = World::new(1);
+    let host = world.host();
+    let node = Node::new(&host, Target::address(ADDRESS), NodeOptions::default());
+    let took = world.block_on(Duration::from_secs(60), async move {
+        for _ in 0..8 {
+            assert!(node.session().await.is_err());
+        }
+        let began = host.clock().now();
+        let call = |node: Node| host.spawn("call", async move { node.session().await.is_err() });
+        let calls: Vec<_> = (0..100).map(|_| call(node.clone())).collect();
+        for call in calls {
+            assert!(call.await.unwrap());
+        }
+        host.clock().now() - began
+    });
+    let took = took.unwrap();
+    assert!(took < Duration::from_secs(2), "{took:?}: not a hundred attempts in a row");
+}

@@ -58,9 +58,20 @@ pub(super) async fn run(shared: Arc<Shared>, stream: Stream) {
         End::Refused(why) => {
             shared.server.complaints.warn(|| format!("closed the connection of {address}: {why}"))
         }
-        End::Lost(error) => tracing::debug!("the connection of {address} was lost: {error}"),
+        End::Lost(error) if is_everyday(&error) => {
+            tracing::debug!("the connection of {address} was lost: {error}")
+        }
+        End::Lost(error) => {
+            shared.server.complaints.warn(|| format!("lost the connection of {address}: {error}"))
+        }
         End::Drained => {}
     }
+}
+
+/// Peers come and go; anything else (a frame cut short, a file that cannot be read) is worth a line.
+fn is_everyday(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, TimedOut};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | TimedOut)
 }
 
 async fn take_turns(
