@@ -10,8 +10,8 @@ use std::process::Command;
 
 const FUNCTION_LINES_MAX: usize = 70;
 const FILE_LINES_MAX: usize = 600;
-/// The list of exceptions may only shrink: lower this number with it.
-const EXCEPTIONS_MAX: usize = 0;
+/// The list of exceptions may only shrink: lower this number with it. One more than the list has entries.
+const EXCEPTIONS_LIMIT: usize = 1;
 
 /// A crate may depend on crates of a lower level, and on what stands beside it here.
 const LEVELS: &[(&str, &str, u8)] = &[
@@ -170,7 +170,7 @@ fn exceptions() -> BTreeMap<String, usize> {
 #[test]
 fn functions_fit_a_screen_and_files_a_sitting() {
     let allowed = exceptions();
-    assert!(allowed.len() <= EXCEPTIONS_MAX, "{} exceptions, {EXCEPTIONS_MAX} allowed", allowed.len());
+    assert!(allowed.len() < EXCEPTIONS_LIMIT, "{} exceptions, below {EXCEPTIONS_LIMIT} allowed", allowed.len());
     let mut used = BTreeSet::new();
     let mut faults = Vec::new();
     let mut check = |what: String, size: usize, max: usize, line: usize| {

@@ -212,7 +212,8 @@ fn spaced(words: &str) -> String {
 fn throttled_replicas(entries: &[String]) -> bool {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let is_pair = |entry: &String| entry.split_once(':').is_some_and(|(p, b)| is_number(p) && is_number(b));
-    matches!(entries, [only] if only == "*") || entries.iter().all(is_pair)
+    // An empty entry is Kafka's leniency.
+    entries.first().is_some_and(|first| first == "*") || entries.iter().all(|entry| entry.is_empty() || is_pair(entry))
 }
 
 fn is_voter(entry: &str) -> bool {
