@@ -71,8 +71,7 @@ pub fn open(fs: &Fs, wanted: &Wanted) -> Result<Opened, Error> {
         let path = path.to_owned();
         move |source| Error::Io { path, source }
     };
-    let is_new = !fs.exists(&dir);
-    fs.create_dir_all(&dir).map_err(io(&dir))?;
+    kv::create_dir_durably(fs, &dir).map_err(io(&dir))?;
     let lock = fs.lock(&dir.join(".lock")).map_err(|source| match source.kind() {
         io::ErrorKind::WouldBlock => Error::InUse(wanted.metadata_dir.clone()),
         _ => Error::Io { path: dir.clone(), source },
@@ -83,23 +82,13 @@ pub fn open(fs: &Fs, wanted: &Wanted) -> Result<Opened, Error> {
             return Err(Error::KafkaLog(dir));
         }
     }
-    fs.create_dir_all(&store).map_err(io(&store))?;
-    if is_new {
-        // The names of the new directories must outlive a power cut as surely as what is in them; that of `dir` itself
-        // is synced together with meta.properties.
-        fs.sync_dir(&dir).map_err(io(&dir))?;
-        if let Some(parent) = wanted.metadata_dir.parent().filter(|p| !p.as_os_str().is_empty()) {
-            fs.sync_dir(parent).map_err(io(parent))?;
-        }
-    }
-    let (cluster_id, directory_id) = identity(fs, wanted, is_new)?;
+    let (cluster_id, directory_id) = identity(fs, wanted)?;
     let kv = kv::open(fs, &store, wanted.kv).map_err(io(&store))?;
     Ok(Opened { cluster_id, directory_id, kv, lock })
 }
 
-/// Cluster id and directory id from meta.properties, which is written if there is none. Makes the names in the metadata
-/// directory durable if it `is_new`.
-fn identity(fs: &Fs, wanted: &Wanted, is_new: bool) -> Result<(Uuid, Uuid), Error> {
+/// Cluster id and directory id from meta.properties, which is written if there is none.
+fn identity(fs: &Fs, wanted: &Wanted) -> Result<(Uuid, Uuid), Error> {
     let path = wanted.metadata_dir.join("meta.properties");
     let io = |source| Error::Io { path: path.clone(), source };
     if !fs.exists(&path) {
@@ -111,9 +100,6 @@ fn identity(fs: &Fs, wanted: &Wanted, is_new: bool) -> Result<(Uuid, Uuid), Erro
         let text = meta_properties(wanted.node_id, cluster_id, wanted.new_directory_id);
         fs.atomic_write(&path, text.as_bytes()).map_err(io)?;
         return Ok((cluster_id, wanted.new_directory_id));
-    }
-    if is_new {
-        fs.sync_dir(&wanted.metadata_dir).map_err(io)?;
     }
     let text = String::from_utf8(fs.read_to_end(&path).map_err(io)?).map_err(io::Error::other).map_err(io)?;
     let properties = parse(&text);

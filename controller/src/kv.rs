@@ -89,9 +89,29 @@ pub trait Kv: Send + Sync {
     fn scan(&self, fs: &Fs, from: &[u8], to: &[u8]) -> io::Result<Vec<(Bytes, Bytes)>>;
 }
 
+/// Makes a directory and those above it, and makes the names of those above that were new survive a power cut: a synced
+/// file in a directory whose own name is lost is lost.
+pub(crate) fn create_dir_durably(fs: &Fs, dir: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> =
+        dir.ancestors().take_while(|d| !d.as_os_str().is_empty() && !fs.exists(d)).collect();
+    fs.create_dir_all(dir)?;
+    // The lowest one is synced by whoever opens the store: it may be there already, and its name not durable.
+    for made in missing.iter().skip(1).rev() {
+        let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty());
+        fs.sync_dir(parent.unwrap_or(Path::new(".")))?;
+    }
+    Ok(())
+}
+
 /// Opens the store in `dir`, and creates it where there is none.
 pub fn open(fs: &Fs, dir: &Path, kind: KvKind) -> io::Result<Arc<dyn Kv>> {
-    fs.create_dir_all(dir)?;
+    create_dir_durably(fs, dir)?;
+    if fs.list(dir)?.is_empty() {
+        // Made just now, or by a life that ended before it had synced the name; that of the directory above likewise.
+        for above in dir.ancestors().skip(1).take(2).filter(|above| !above.as_os_str().is_empty()) {
+            fs.sync_dir(above)?;
+        }
+    }
     Ok(match kind {
         KvKind::Rocks => Arc::new(Rocks::open(dir)?),
         KvKind::Journal => Arc::new(Journal::open(fs, dir)?),

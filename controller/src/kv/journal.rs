@@ -43,9 +43,9 @@ struct State {
 impl Journal {
     pub fn open(fs: &Fs, dir: &Path) -> io::Result<Journal> {
         let path = journal_path(dir);
-        let existed = fs.exists(&path);
         let file = fs.open(&path, OpenMode::Create)?;
-        if !existed {
+        if file.is_empty()? {
+            // Made just now, or by a life that ended before it had synced the name.
             fs.sync_dir(dir)?;
         }
         let mut bytes = vec![0; usize::try_from(file.len()?).map_err(io::Error::other)?];
