@@ -68,10 +68,12 @@ fn accepts_and_refuses_values_in_kafkas_words() {
 }
 
 #[test]
-fn a_password_is_not_repeated_in_an_error() {
+fn a_password_is_not_shown_by_debug() {
     let password = server().get("ssl.key.password").unwrap();
     assert!(password.is_sensitive());
     assert_eq!(password.parse("secret"), Ok(Value::Password("secret".into())));
+    let configs = Configs::parse(server(), [("ssl.key.password", "hunter2")]).unwrap();
+    assert_eq!(format!("{configs:?}"), r#"{"ssl.key.password": [hidden]}"#);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A set of values with typed access, and the defaults of topics and groups, which follow the server's.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::table::{Definitions, group, group_synonym, server, topic, topic_synonyms};
 use super::value::{ConfigError, Value};
@@ -8,11 +9,18 @@ use super::value::{ConfigError, Value};
 /// Values of one kind of resource: what was set, over the defaults.
 ///
 /// Access is by name and type; a name that does not exist, or that has another type, is a mistake in the code and panics.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Configs {
     definitions: &'static Definitions,
     set: BTreeMap<&'static str, Value>,
     unknown: Vec<String>,
+}
+
+/// What was set; passwords are hidden.
+impl fmt::Debug for Configs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(&self.set).finish()
+    }
 }
 
 impl Configs {

@@ -5,7 +5,7 @@ use std::fmt;
 use super::definition::{Check, Default, Definition, Type};
 
 /// A value by its type. Class and password are text; null is the absence of a value.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum Value {
     Boolean(bool),
     String(String),
@@ -42,6 +42,17 @@ impl fmt::Display for Value {
             Value::List(items) => f.write_str(&items.join(",")),
             Value::String(text) | Value::Class(text) | Value::Password(text) => f.write_str(text),
             Value::Null => f.write_str("null"),
+        }
+    }
+}
+
+/// For logs and panics: never shows a password.
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Password(_) => f.write_str("[hidden]"),
+            Value::String(text) | Value::Class(text) => write!(f, "{text:?}"),
+            other => write!(f, "{other}"),
         }
     }
 }
@@ -213,7 +224,8 @@ fn throttled_replicas(entries: &[String]) -> bool {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let is_pair = |entry: &String| entry.split_once(':').is_some_and(|(p, b)| is_number(p) && is_number(b));
     // An empty entry is Kafka's leniency.
-    entries.first().is_some_and(|first| first == "*") || entries.iter().all(|entry| entry.is_empty() || is_pair(entry))
+    entries.first().is_some_and(|first| first == "*")
+        || entries.iter().all(|entry| entry.is_empty() || is_pair(entry))
 }
 
 fn is_voter(entry: &str) -> bool {
