@@ -31,7 +31,7 @@ test: build ## every test; those whose runtime is missing are skipped with a wor
 verify: deps ## read-only: format, clippy with warnings as errors, docs, tidy
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items --quiet
+	RUSTDOCFLAGS="-D warnings -A rustdoc::invalid_rust_codeblocks" cargo doc --locked --workspace --no-deps --document-private-items --quiet
 	cargo test --release --locked -p tests --test tidy
 
 fix: ## rewrite the format and what clippy can mend by itself

@@ -170,7 +170,11 @@ fn exceptions() -> BTreeMap<String, usize> {
 #[test]
 fn functions_fit_a_screen_and_files_a_sitting() {
     let allowed = exceptions();
-    assert!(allowed.len() < EXCEPTIONS_LIMIT, "{} exceptions, below {EXCEPTIONS_LIMIT} allowed", allowed.len());
+    assert!(
+        allowed.len() < EXCEPTIONS_LIMIT,
+        "{} exceptions, below {EXCEPTIONS_LIMIT} allowed",
+        allowed.len()
+    );
     let mut used = BTreeSet::new();
     let mut faults = Vec::new();
     let mut check = |what: String, size: usize, max: usize, line: usize| {

@@ -285,7 +285,7 @@ fn live(world: &World, node: &Node, model: &Shared, boot: Boot) -> (i64, bool) {
     let point = Arc::new(Mutex::new((boot.recovery_point, false)));
     let (shared, known) = (Arc::clone(model), Arc::clone(&point));
     let operations = 5 + world.random() % 40;
-    let opened = disk.clone();
+    let opened = disk;
     let life_in_job = move |fs: &Fs| {
         let mut life = match reopen_after_crash(fs, shared, &boot) {
             Ok(life) => life,
