@@ -226,20 +226,33 @@ async fn serve(host: Host, plan: Plan) -> Result<(), Failure> {
         Some(config) => Some(Arc::new(Controller::start(&host, config).await.map_err(|e| e.to_string())?)),
         None => None,
     };
-    let broker = match plan.broker {
+    // A broker that does not start is no reason to leave the controller's store open.
+    let ended = serve_broker(&host, plan.broker, plan.cluster_id, &plan.voters, controller.as_ref()).await;
+    if let Some(controller) = &controller {
+        controller.stop().await;
+    }
+    ended
+}
+
+/// Runs the broker, if there is one, until a signal or a failure of the node.
+async fn serve_broker(
+    host: &Host,
+    config: Option<BrokerConfig>,
+    cluster_id: Option<Uuid>,
+    voters: &[(i32, String)],
+    controller: Option<&Arc<Controller>>,
+) -> Result<(), Failure> {
+    let broker = match config {
         Some(mut config) => {
-            config.cluster_id = controller.as_ref().map(|c| c.cluster_id()).or(plan.cluster_id);
-            let endpoints = endpoints_of(&plan.voters, config.node_id, controller.as_ref());
-            Some(Broker::start(&host, config, endpoints).await.map_err(|e| e.to_string())?)
+            config.cluster_id = controller.map(|c| c.cluster_id()).or(cluster_id);
+            let endpoints = endpoints_of(voters, config.node_id, controller);
+            Some(Broker::start(host, config, endpoints).await.map_err(|e| e.to_string())?)
         }
         None => None,
     };
-    let ended = wait(controller.as_deref()).await;
+    let ended = wait(controller.map(Arc::as_ref), broker.as_deref()).await;
     if let Some(broker) = &broker {
         broker.stop().await;
-    }
-    if let Some(controller) = &controller {
-        controller.stop().await;
     }
     ended
 }
@@ -263,15 +276,21 @@ fn endpoints_of(
     })
 }
 
-/// Until a signal asks to stop, or the controller's disk fails.
-async fn wait(controller: Option<&Controller>) -> Result<(), Failure> {
-    let failed = async {
+/// Until a signal asks to stop, or a part of the node cannot go on.
+async fn wait(controller: Option<&Controller>, broker: Option<&Broker>) -> Result<(), Failure> {
+    let controller_failed = async {
         match controller {
             Some(controller) => controller.failed().await,
             None => std::future::pending().await,
         }
     };
-    // Cancellation is safe: neither future keeps anything that the other outcome needs.
+    let broker_failed = async {
+        match broker {
+            Some(broker) => broker.failed().await,
+            None => std::future::pending().await,
+        }
+    };
+    // Cancellation is safe: no future keeps anything that another outcome needs.
     tokio::select! {
         biased;
         signal = host::real::until_stopped() => {
@@ -279,6 +298,7 @@ async fn wait(controller: Option<&Controller>) -> Result<(), Failure> {
             tracing::info!(signal, "stopping");
             Ok(())
         }
-        why = failed => Err(why),
+        why = controller_failed => Err(why),
+        why = broker_failed => Err(why),
     }
 }
