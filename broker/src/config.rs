@@ -71,11 +71,13 @@ pub struct BrokerConfig {
 
 impl BrokerConfig {
     /// Reads the settings of a broker from those of a server.
-    pub fn from_server(server: Configs) -> Result<BrokerConfig, ConfigError> {
+    pub fn from_server(mut server: Configs) -> Result<BrokerConfig, ConfigError> {
         let node_id = server.int("node.id");
         if node_id < 0 {
             return Err(ConfigError::NodeId);
         }
+        // The old name of the same thing; tools look for it.
+        server.set("broker.id", &node_id.to_string()).expect("an int is valid");
         let listeners = listeners(&server)?;
         let inter_broker_listener = inter_broker_listener(&server, &listeners)?;
         let millis = |name: &str| Duration::from_millis(server.long(name).max(1) as u64);

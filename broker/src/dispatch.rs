@@ -9,8 +9,11 @@ use wire::{Api, Table};
 
 use crate::broker::Broker;
 use crate::handlers::{
-    api_versions, create_topics, delete_topics, describe_cluster, fetch, init_producer_id, list_offsets,
-    metadata, produce,
+    alter_configs, alter_partition_reassignments, api_versions, create_partitions, create_topics,
+    delete_records, delete_topics, describe_cluster, describe_configs, describe_log_dirs, describe_producers,
+    describe_quorum, describe_topic_partitions, elect_leaders, fetch, incremental_alter_configs,
+    init_producer_id, list_config_resources, list_offsets, list_partition_reassignments, metadata,
+    offset_for_leader_epoch, produce, unregister_broker, update_features,
 };
 
 /// All rows of the broker's listeners.
@@ -23,7 +26,23 @@ pub fn table() -> Table<Broker> {
         Api::new(api_versions::handle),
         Api::raw(ApiKey::CreateTopics, create_topics::forward),
         Api::raw(ApiKey::DeleteTopics, delete_topics::forward),
+        Api::new(delete_records::handle),
         Api::new(init_producer_id::handle),
+        Api::new(offset_for_leader_epoch::handle),
+        Api::new(describe_configs::handle),
+        Api::raw(ApiKey::AlterConfigs, alter_configs::forward),
+        Api::new(describe_log_dirs::handle),
+        Api::raw(ApiKey::CreatePartitions, create_partitions::forward),
+        Api::raw(ApiKey::ElectLeaders, elect_leaders::forward),
+        Api::raw(ApiKey::IncrementalAlterConfigs, incremental_alter_configs::forward),
+        Api::raw(ApiKey::AlterPartitionReassignments, alter_partition_reassignments::forward),
+        Api::raw(ApiKey::ListPartitionReassignments, list_partition_reassignments::forward),
+        Api::raw(ApiKey::DescribeQuorum, describe_quorum::forward),
+        Api::raw(ApiKey::UpdateFeatures, update_features::forward),
         Api::new(describe_cluster::handle),
+        Api::new(describe_producers::handle),
+        Api::raw(ApiKey::UnregisterBroker, unregister_broker::forward),
+        Api::new(list_config_resources::handle),
+        Api::new(describe_topic_partitions::handle),
     ])
 }

@@ -5,7 +5,7 @@
 use protocol::ErrorCode;
 use storage::ProducerError;
 
-use crate::partition::{AppendError, LeaderError, OffsetError, ReadError};
+use crate::partition::{AppendError, DeleteRecordsError, LeaderError, OffsetError, ReadError};
 use crate::producer_ids::NoProducerId;
 
 /// An error that has a place in an answer.
@@ -77,6 +77,23 @@ impl Coded for OffsetError {
             OffsetError::Leader(error) => error.code(),
             OffsetError::Io(_) | OffsetError::Disk(_) => ErrorCode::KafkaStorageError,
         }
+    }
+}
+
+impl Coded for DeleteRecordsError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            DeleteRecordsError::Leader(error) => error.code(),
+            DeleteRecordsError::OutOfRange => ErrorCode::OffsetOutOfRange,
+            DeleteRecordsError::Io(_) => ErrorCode::KafkaStorageError,
+            DeleteRecordsError::Disk(error) => error.code(),
+        }
+    }
+}
+
+impl Coded for host::DiskGone {
+    fn code(&self) -> ErrorCode {
+        ErrorCode::KafkaStorageError
     }
 }
 

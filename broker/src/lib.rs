@@ -11,6 +11,7 @@
 pub mod auto_creation;
 mod broker;
 pub mod config;
+pub mod config_layers;
 pub mod controller_link;
 pub mod dispatch;
 pub mod errors;
@@ -24,6 +25,7 @@ pub mod partition;
 pub mod producer_ids;
 pub mod replicas;
 pub mod topic_settings;
+pub mod topic_view;
 pub mod waiters;
 
 pub use broker::{Broker, StartError};

@@ -122,6 +122,10 @@ impl LogDirs {
         self.dirs.iter().filter(|dir| dir.is_offline()).map(|dir| dir.files.directory_id()).collect()
     }
 
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Dir>> {
+        self.dirs.iter()
+    }
+
     pub fn all_offline(&self) -> bool {
         self.dirs.iter().all(|dir| dir.is_offline())
     }

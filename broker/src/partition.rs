@@ -13,6 +13,7 @@
 //! **Invariant:** log start <= last stable offset <= high watermark <= log end; the high watermark of a leader is the
 //! smallest log end of its ISR and never goes back within a leader's time.
 
+mod admin;
 mod read;
 mod role;
 
@@ -32,6 +33,7 @@ use crate::metrics::TopicMetrics;
 use crate::topic_settings::TopicSettings;
 use crate::waiters::{Commit, Isolation, Parked, Waiters};
 
+pub use admin::DeleteRecordsError;
 pub use read::{Fetched, LeaderError, OffsetError, OffsetQuery, ReadError, ReadRequest};
 pub use role::{Registration, Role};
 

@@ -1,6 +1,7 @@
 //! A whole broker on a simulated host, with a controller that decides just enough, asked by a client over the wire.
 #![allow(clippy::unwrap_used)]
 
+mod admin;
 mod controller;
 mod fetching;
 mod metadata;

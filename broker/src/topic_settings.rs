@@ -17,6 +17,8 @@ use storage::LogConfig;
 pub struct TopicSettings {
     pub batch_bytes_max: usize,
     pub compacted: bool,
+    /// `cleanup.policy` has `delete`.
+    pub deletes: bool,
     pub timestamp_type: TimestampType,
     pub timestamp_before_ms_max: i64,
     pub timestamp_after_ms_max: i64,
@@ -49,6 +51,11 @@ impl TopicSettings {
             decompressed_bytes_max: bounds::DECOMPRESSED_BATCH_BYTES_MAX,
         }
     }
+}
+
+/// The value of one config of a topic, as DescribeConfigs tells it.
+pub fn value(image: &Image, server: &Configs, node_id: i32, topic: &str, name: &str) -> Value {
+    Lookup::new(image, server, node_id, topic).value(name)
 }
 
 /// Finds values of one topic: its own, the broker's, the cluster's, `server.properties`, Kafka's default.
@@ -123,7 +130,8 @@ impl<'a> Lookup<'a> {
         };
         TopicSettings {
             batch_bytes_max: self.size("max.message.bytes") as usize,
-            compacted: self.text("cleanup.policy").split(',').any(|policy| policy == "compact"),
+            compacted: self.has_policy("compact"),
+            deletes: self.has_policy("delete"),
             timestamp_type,
             timestamp_before_ms_max: self.long("message.timestamp.before.max.ms"),
             timestamp_after_ms_max: self.long("message.timestamp.after.max.ms"),
@@ -133,6 +141,10 @@ impl<'a> Lookup<'a> {
             flush_on_acknowledge: self.value("weir.flush.on.acknowledge") == Value::Boolean(true),
             log: self.log(),
         }
+    }
+
+    fn has_policy(&self, wanted: &str) -> bool {
+        self.text("cleanup.policy").split(',').any(|policy| policy == wanted)
     }
 
     fn size(&self, name: &str) -> u64 {

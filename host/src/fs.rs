@@ -109,6 +109,11 @@ impl Fs {
         either!(self, real::fs::free_bytes(path), s => Ok(s.free_bytes()))
     }
 
+    /// The size of the file system of `path`, and how much of it may still be written.
+    pub fn room_bytes(&self, path: &Path) -> io::Result<(u64, u64)> {
+        either!(self, real::fs::room_bytes(path), s => Ok((s.capacity_bytes(), s.free_bytes())))
+    }
+
     pub fn read_to_end(&self, path: &Path) -> io::Result<Vec<u8>> {
         let file = self.open(path, OpenMode::Read)?;
         let mut bytes = vec![0; file.len()? as usize];

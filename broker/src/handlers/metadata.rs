@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use metadata::{Image, Partition, Topic};
+use metadata::{Image, Partition, Topic, topic_name};
 use protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
@@ -13,9 +13,7 @@ use wire::{Context, Operation, Reply, Resource, ResourceType};
 
 use crate::auto_creation;
 use crate::broker::Broker;
-
-/// What Kafka calls internal: its coordinators' topics.
-const INTERNAL_TOPICS: [&str; 3] = ["__consumer_offsets", "__transaction_state", "__share_group_state"];
+use crate::topic_view::{self, PartitionView};
 
 pub async fn handle(broker: Arc<Broker>, cx: Context, request: MetadataRequest) -> Reply<MetadataResponse> {
     if let Some(refused) = refuse(&cx, &request) {
@@ -130,7 +128,7 @@ impl Answer<'_> {
         let refused = |error: ErrorCode| MetadataResponseTopic {
             error_code: error.code(),
             name: Some(name.clone()),
-            is_internal: INTERNAL_TOPICS.contains(&name.as_str()),
+            is_internal: topic_view::is_internal(name),
             ..Default::default()
         };
         if !self.may_describe(name) {
@@ -141,7 +139,7 @@ impl Answer<'_> {
         }
         // Versions below 4 cannot forbid it.
         let wants_creation = self.cx.version < 4 || self.request.allow_auto_topic_creation;
-        if !is_valid_name(name) {
+        if topic_name::check(name).is_err() {
             return refused(ErrorCode::InvalidTopicException);
         }
         if wants_creation && self.broker.config.server.bool("auto.create.topics.enable") {
@@ -159,7 +157,7 @@ impl Answer<'_> {
         let mut answer = MetadataResponseTopic {
             name: Some(topic.name.clone()),
             topic_id: topic.id,
-            is_internal: INTERNAL_TOPICS.contains(&topic.name.as_str()),
+            is_internal: topic_view::is_internal(&topic.name),
             partitions: topic.partitions.iter().map(|(index, p)| self.partition(*index, p)).collect(),
             ..Default::default()
         };
@@ -171,25 +169,18 @@ impl Answer<'_> {
     }
 
     fn partition(&self, index: i32, partition: &Partition) -> MetadataResponsePartition {
-        let cluster = &self.image.cluster;
-        let listener = &self.cx.listener().name;
-        let is_reachable = |id: &i32| cluster.broker(*id).is_some_and(|b| b.listener(listener).is_some());
-        let is_online = |id: &i32| {
-            let directory = partition.directory(*id).unwrap_or(Uuid::DIRECTORY_UNASSIGNED);
-            is_reachable(id)
-                && cluster.broker(*id).is_some_and(|b| !b.fenced && b.has_online_directory(directory))
-        };
+        let view = PartitionView::new(self.image, &self.cx.listener().name, partition);
         let mut answer = MetadataResponsePartition {
             partition_index: index,
             leader_id: partition.leader,
             leader_epoch: partition.leader_epoch,
             replica_nodes: partition.replicas.clone(),
             isr_nodes: partition.isr.clone(),
-            offline_replicas: partition.replicas.iter().copied().filter(|id| !is_online(id)).collect(),
+            offline_replicas: view.offline_replicas(),
             ..Default::default()
         };
-        if !is_reachable(&partition.leader) {
-            let is_known = cluster.broker(partition.leader).is_some();
+        if !view.has_reachable_leader() {
+            let is_known = self.image.cluster.broker(partition.leader).is_some();
             let lacks_listener = is_known && self.cx.version >= 6;
             let error =
                 if lacks_listener { ErrorCode::ListenerNotFound } else { ErrorCode::LeaderNotAvailable };
@@ -198,8 +189,8 @@ impl Answer<'_> {
         }
         if self.cx.version == 0 {
             // Version 0 has no list of offline replicas: they are left out, and the partition is marked.
-            answer.replica_nodes.retain(is_reachable);
-            answer.isr_nodes.retain(is_reachable);
+            answer.replica_nodes.retain(|id| view.is_reachable(*id));
+            answer.isr_nodes.retain(|id| view.is_reachable(*id));
             let is_short = answer.replica_nodes.len() < partition.replicas.len()
                 || answer.isr_nodes.len() < partition.isr.len();
             if is_short && answer.error_code == ErrorCode::None.code() {
@@ -208,10 +199,4 @@ impl Answer<'_> {
         }
         answer
     }
-}
-
-/// Kafka's legal topic names: what makes a directory name on every system.
-fn is_valid_name(name: &str) -> bool {
-    let is_legal = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-');
-    !name.is_empty() && name.len() <= 249 && !matches!(name, "." | "..") && name.bytes().all(is_legal)
 }

@@ -14,6 +14,7 @@ mod image;
 mod partition;
 pub mod quotas;
 pub mod record;
+pub mod topic_name;
 mod topics;
 
 pub use acls::{Acls, authorize};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use metadata::configs::Values;
-use metadata::{ConfigResource, LeaderRecoveryState, Partition, Record};
+use metadata::{ConfigResource, LeaderRecoveryState, Partition, Record, topic_name};
 use protocol::messages::create_topics_request::{CreatableReplicaAssignment, CreatableTopic};
 use protocol::messages::create_topics_response::CreatableTopicResult;
 use protocol::messages::{ConfigRecord, CreateTopicsRequest, CreateTopicsResponse, TopicRecord};
@@ -13,7 +13,6 @@ use super::{Context, Decision, Random, Refusal, configs};
 use crate::placement::{place, usable_brokers};
 
 /// The longest name: a directory is named `<topic>-<partition>`, with room for `-delete` and an id.
-const NAME_BYTES_MAX: usize = 249;
 /// The topic of the metadata log; it is not created like others.
 const CLUSTER_METADATA: &str = "__cluster_metadata";
 
@@ -86,9 +85,7 @@ fn check_name(context: &Context<'_>, name: &Str, created: &[Str]) -> Result<(), 
         return Err(Refusal::new(ErrorCode::InvalidRequest, message));
     }
     let invalid = |message| Refusal::new(ErrorCode::InvalidTopicException, message);
-    if let Some(reason) = name_fault(name) {
-        return Err(invalid(format!("Topic name is invalid: {reason}")));
-    }
+    topic_name::check(name).map_err(invalid)?;
     if context.image.topics.id(name).is_some() {
         return Err(Refusal::new(ErrorCode::TopicAlreadyExists, format!("Topic '{name}' already exists.")));
     }
@@ -97,23 +94,6 @@ fn check_name(context: &Context<'_>, name: &Str, created: &[Str]) -> Result<(), 
     match context.image.topics.collision(name).or(sibling) {
         Some(other) => Err(invalid(format!("Topic '{name}' collides with existing topic: {other}"))),
         None => Ok(()),
-    }
-}
-
-/// What is wrong with a topic's name, in Kafka's words.
-fn name_fault(name: &str) -> Option<String> {
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    match name {
-        "" => Some("the empty string is not allowed".into()),
-        "." => Some("'.' is not allowed".into()),
-        ".." => Some("'..' is not allowed".into()),
-        long if long.encode_utf16().count() > NAME_BYTES_MAX => {
-            Some(format!("the length of '{long}' is longer than the max allowed length {NAME_BYTES_MAX}"))
-        }
-        other if !other.chars().all(legal) => Some(format!(
-            "'{other}' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'"
-        )),
-        _ => None,
     }
 }
 

@@ -182,6 +182,10 @@ impl SimFs {
         self.operation(Operation::Sync, path)?.tree.sync_dir(path)
     }
 
+    pub(crate) fn capacity_bytes(&self) -> u64 {
+        self.disk.lock().expect("nobody panics while holding it").faults.capacity_bytes
+    }
+
     pub(crate) fn free_bytes(&self) -> u64 {
         self.disk.lock().expect("nobody panics while holding it").free_bytes()
     }

@@ -1,0 +1,75 @@
+//! What administrators ask of a partition: where epochs end, who has written, and to forget the oldest records.
+
+use std::sync::Arc;
+
+use host::{DiskGone, Fs};
+use protocol::ids::Offset;
+use storage::Producer;
+
+use super::{LeaderError, OffsetError, Partition};
+
+/// Why records were not deleted.
+#[derive(Debug, thiserror::Error)]
+pub enum DeleteRecordsError {
+    #[error(transparent)]
+    Leader(#[from] LeaderError),
+    #[error("the offset is beyond the high watermark, or is none")]
+    OutOfRange,
+    #[error("the log cannot be shortened: {0}")]
+    Io(#[from] std::io::Error),
+    #[error(transparent)]
+    Disk(#[from] DiskGone),
+}
+
+impl Partition {
+    /// Where an epoch of the leader's log ends, with the largest epoch up to it; None if the log never had it.
+    pub async fn end_of_epoch(
+        self: &Arc<Self>,
+        epoch: i32,
+        current_leader_epoch: i32,
+    ) -> Result<Option<(i32, Offset)>, OffsetError> {
+        let partition = Arc::clone(self);
+        let found = self.disk.read(move |_| {
+            let log = partition.log();
+            partition.state().check_leader(current_leader_epoch)?;
+            Ok::<_, LeaderError>(log.end_of_leader_epoch(epoch))
+        });
+        Ok(found.await??)
+    }
+
+    /// The producers that the log remembers, by id.
+    pub async fn producers(self: &Arc<Self>) -> Result<Vec<(i64, Producer)>, DiskGone> {
+        let partition = Arc::clone(self);
+        let all = move |_: &Fs| {
+            partition.log().producers().producers().iter().map(|(id, p)| (*id, p.clone())).collect()
+        };
+        self.disk.read(all).await
+    }
+
+    /// Forgets records below `before` (-1: all that are committed), and returns the new log start.
+    ///
+    /// Cancellation is safe: the job runs whole or not at all.
+    pub async fn delete_records(self: &Arc<Self>, before: i64) -> Result<Offset, DeleteRecordsError> {
+        let partition = Arc::clone(self);
+        self.disk.run_slow(move |fs| partition.advance_log_start(fs, before)).await?
+    }
+
+    fn advance_log_start(&self, fs: &Fs, before: i64) -> Result<Offset, DeleteRecordsError> {
+        let mut log = self.log();
+        let high_watermark = {
+            let state = self.state();
+            state.check_leader(-1)?;
+            state.high_watermark
+        };
+        let start = match before {
+            -1 => high_watermark,
+            before if before < 0 || Offset(before) > high_watermark => {
+                return Err(DeleteRecordsError::OutOfRange);
+            }
+            before => Offset(before),
+        };
+        log.advance_log_start(fs, start)?;
+        self.state().observe(&mut log);
+        Ok(log.log_start_offset())
+    }
+}
