@@ -62,6 +62,17 @@ kafka_tool() {
     get-offsets) jvm org.apache.kafka.tools.GetOffsetShell "$@" ;;
     dump-log) jvm org.apache.kafka.tools.DumpLogSegments "$@" ;;
     broker-api-versions) jvm org.apache.kafka.tools.BrokerApiVersionsCommand "$@" ;;
+    configs) jvm kafka.admin.ConfigCommand "$@" ;;
+    consumer-groups) jvm org.apache.kafka.tools.consumer.group.ConsumerGroupCommand "$@" ;;
+    consumer-perf-test) jvm org.apache.kafka.tools.ConsumerPerformance "$@" ;;
+    delete-records) jvm org.apache.kafka.tools.DeleteRecordsCommand "$@" ;;
+    log-dirs) jvm org.apache.kafka.tools.LogDirsCommand "$@" ;;
+    client-metrics) jvm org.apache.kafka.tools.ClientMetricsCommand "$@" ;;
+    leader-election) jvm org.apache.kafka.tools.LeaderElectionCommand "$@" ;;
+    reassign-partitions) jvm org.apache.kafka.tools.reassign.ReassignPartitionsCommand "$@" ;;
+    transactions) jvm org.apache.kafka.tools.TransactionsCommand "$@" ;;
+    verifiable-producer) jvm org.apache.kafka.tools.VerifiableProducer "$@" ;;
+    verifiable-consumer) jvm org.apache.kafka.tools.VerifiableConsumer "$@" ;;
     features) jvm org.apache.kafka.tools.FeatureCommand "$@" ;;
     metadata-quorum) jvm org.apache.kafka.tools.MetadataQuorumCommand "$@" ;;
     *) say "no such tool: $tool"; exit 2 ;;
