@@ -99,6 +99,50 @@ fn a_rename_survives_as_a_whole_or_not_at_all() {
     }
 }
 
+/// Makes `/d/sub` with a synced file in it, syncs the parents that are named, and cuts the power. What is left of it?
+fn directory_after_power_cut(seed: u64, synced: &'static [&'static str]) -> (bool, bool) {
+    let world = World::new(seed);
+    let node = world.node("a");
+    let disk = node.host().disk(Path::new("/d"));
+    let made = world.block_on(LIMIT, async move {
+        disk.run(move |fs| {
+            fs.create_dir_all(Path::new("/d")).unwrap();
+            fs.sync_dir(Path::new("/")).unwrap();
+            fs.create_dir_all(Path::new("/d/sub")).unwrap();
+            let file = fs.open(Path::new("/d/sub/file"), OpenMode::CreateNew).unwrap();
+            file.write_all_at(b"data", 0).unwrap();
+            file.sync().unwrap();
+            synced.iter().for_each(|dir| fs.sync_dir(Path::new(dir)).unwrap());
+        })
+        .await
+    });
+    made.unwrap().unwrap();
+    node.crash(CrashKind::Power);
+    let disk = node.restart().disk(Path::new("/d"));
+    let seen = world.block_on(LIMIT, async move {
+        disk.run(|fs| {
+            let file = fs.read_to_end(Path::new("/d/sub/file"));
+            let file_is_whole = file.as_ref().is_ok_and(|data| data == b"data");
+            assert!(file_is_whole || file.is_err(), "what was synced is whole, if it is found at all");
+            (fs.is_dir(Path::new("/d/sub")), file_is_whole)
+        })
+        .await
+    });
+    seen.unwrap().unwrap()
+}
+
+#[test]
+fn a_directory_whose_parent_was_not_synced_may_be_lost_with_all_that_is_in_it() {
+    let outcomes = |synced| -> std::collections::BTreeSet<(bool, bool)> {
+        (0..60).map(|seed| directory_after_power_cut(seed, synced)).collect()
+    };
+    let (lost, empty, whole) = ((false, false), (true, false), (true, true));
+    assert_eq!(outcomes(&[]), [lost, empty, whole].into(), "either name may be lost");
+    assert_eq!(outcomes(&["/d/sub"]), [lost, whole].into(), "a synced directory goes with its own name");
+    assert_eq!(outcomes(&["/d"]), [empty, whole].into());
+    assert_eq!(outcomes(&["/d/sub", "/d"]), [whole].into());
+}
+
 #[test]
 fn a_crash_ends_tasks_jobs_and_connections() {
     let world = World::new(3);

@@ -13,6 +13,8 @@
 #![allow(clippy::disallowed_methods)] // This is where the seam is: threads for each directory, and how slow they are.
 
 mod flush;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -116,10 +118,14 @@ fn may_run_inline(again: &mut Option<Instant>) -> bool {
 
 impl RealDisk {
     pub(crate) fn new() -> RealDisk {
+        RealDisk::syncing_with(Flushes::new(File::sync))
+    }
+
+    fn syncing_with(flushes: Arc<Flushes>) -> RealDisk {
         let shared = Shared {
             state: Mutex::default(),
             wake: Condvar::new(),
-            flushes: Arc::default(),
+            flushes,
             reads_inline_again: Mutex::default(),
         };
         RealDisk { handle: Arc::new(Handle { shared: Arc::new(shared) }) }

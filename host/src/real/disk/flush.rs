@@ -19,9 +19,10 @@ use super::start_thread;
 use crate::File;
 
 /// Files of one directory that are synced at the same time.
-const FLUSH_THREADS_MAX: usize = 4;
+pub(super) const FLUSH_THREADS_MAX: usize = 4;
 
 type Answer = oneshot::Sender<io::Result<()>>;
+type SyncFile = Box<dyn Fn(&File) -> io::Result<()> + Send + Sync>;
 
 #[derive(Default)]
 struct State {
@@ -34,13 +35,19 @@ struct State {
     closed: bool,
 }
 
-#[derive(Default)]
 pub(super) struct Flushes {
     state: Mutex<State>,
     wake: Condvar,
+    /// `File::sync`, but for tests, which count the calls and hold them up.
+    sync_file: SyncFile,
 }
 
 impl Flushes {
+    pub(super) fn new(sync_file: impl Fn(&File) -> io::Result<()> + Send + Sync + 'static) -> Arc<Flushes> {
+        let sync_file = Box::new(sync_file);
+        Arc::new(Flushes { state: Mutex::default(), wake: Condvar::new(), sync_file })
+    }
+
     /// Asks for a sync of `file` that begins from now on.
     pub(super) fn push(self: &Arc<Flushes>, file: File, answer: Answer) {
         let mut state = self.state.lock().expect("nobody panics while holding it");
@@ -70,7 +77,7 @@ impl Flushes {
             if let Some((file, answers)) = next.and_then(|index| state.waiting.remove(index)) {
                 state.syncing.push(file.clone());
                 drop(state);
-                answer(answers, &file.sync());
+                answer(answers, &(self.sync_file)(&file));
                 state = self.state.lock().expect("nobody panics while holding it");
                 // Whoever waits for this file is this thread's next one: it looks again before it rests.
                 state.syncing.retain(|s| !s.is_same(&file));

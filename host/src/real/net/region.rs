@@ -7,6 +7,9 @@
 //! cold is read ahead on another thread. A region that ends early (its file was cut) is an error that closes the
 //! connection: its length is on the wire already.
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
