@@ -3,28 +3,22 @@
 //! **Invariant:** everything that can be wrong with the settings of a broker is found here, before anything is opened, and
 //! is told in one sentence. Configs that may change while running are not here: they are read from the Image at use.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::config::Configs;
+use protocol::config::{
+    Configs, Endpoint, EndpointError, SecurityProtocol, SecurityProtocols, parse_listeners,
+};
 use protocol::{Str, Uuid};
-use wire::SecurityProtocol;
 
 /// What is wrong with the settings.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     #[error("node.id must be set to 0 or more")]
     NodeId,
-    #[error("{name}: {entry:?} is not NAME://host:port")]
-    Listener { name: &'static str, entry: String },
-    #[error("{name}: the listener {listener} is named twice")]
-    Twice { name: &'static str, listener: String },
-    #[error("the listener {0} has no entry in listener.security.protocol.map")]
-    NoProtocol(String),
-    #[error("listener.security.protocol.map: {0:?} is not NAME:PROTOCOL")]
-    ProtocolMap(String),
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
     #[error("advertised.listeners names {0}, which is not among the listeners")]
     NotAListener(String),
     #[error("advertised.listeners must be set: the listener {0} has no host that others could connect to")]
@@ -95,87 +89,49 @@ impl BrokerConfig {
     }
 }
 
-/// `NAME://host:port`, in the order given. The host may be missing, or in brackets.
-fn parse_listeners(
-    name: &'static str,
-    entries: &[String],
-) -> Result<Vec<(String, String, u16)>, ConfigError> {
-    let mut found: Vec<(String, String, u16)> = Vec::new();
-    for entry in entries {
-        let wrong = || ConfigError::Listener { name, entry: entry.clone() };
-        let (listener, address) = entry.split_once("://").ok_or_else(wrong)?;
-        let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let listener = listener.to_ascii_uppercase();
-        let port = port.parse().map_err(|_| wrong())?;
-        if listener.is_empty() {
-            return Err(wrong());
-        }
-        if found.iter().any(|(known, ..)| *known == listener) {
-            return Err(ConfigError::Twice { name, listener });
-        }
-        found.push((listener, host.to_owned(), port));
-    }
-    Ok(found)
-}
-
-fn protocols(server: &Configs) -> Result<BTreeMap<String, SecurityProtocol>, ConfigError> {
-    let text = server.string("listener.security.protocol.map");
-    let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-    let parsed = entries.map(|entry| {
-        let wrong = || ConfigError::ProtocolMap(entry.to_owned());
-        let (name, protocol) = entry.split_once(':').ok_or_else(wrong)?;
-        let protocol = SecurityProtocol::from_name(protocol.trim()).ok_or_else(wrong)?;
-        Ok((name.trim().to_ascii_uppercase(), protocol))
-    });
-    parsed.collect()
-}
-
 fn listeners(server: &Configs) -> Result<Vec<Listener>, ConfigError> {
-    let protocols = protocols(server)?;
+    let protocols = SecurityProtocols::parse(&server.string("listener.security.protocol.map"))?;
     let of_controller: Vec<String> =
         server.list("controller.listener.names").iter().map(|name| name.to_ascii_uppercase()).collect();
-    let mut bound = parse_listeners("listeners", &items(server, "listeners"))?;
-    bound.retain(|(name, ..)| !of_controller.contains(name));
-    let advertised = parse_listeners("advertised.listeners", &items(server, "advertised.listeners"))?;
-    if let Some((stranger, ..)) = advertised
-        .iter()
-        .find(|(name, ..)| !of_controller.contains(name) && !bound.iter().any(|(b, ..)| b == name))
-    {
-        return Err(ConfigError::NotAListener(stranger.clone()));
+    let mut bound = parse_listeners("listeners", &text(server, "listeners"))?;
+    bound.retain(|endpoint| !of_controller.contains(&endpoint.name));
+    let advertised = parse_listeners("advertised.listeners", &text(server, "advertised.listeners"))?;
+    let is_known =
+        |e: &&Endpoint| of_controller.contains(&e.name) || bound.iter().any(|own| own.name == e.name);
+    if let Some(stranger) = advertised.iter().find(|endpoint| !is_known(endpoint)) {
+        return Err(ConfigError::NotAListener(stranger.name.clone()));
     }
     if bound.is_empty() {
         return Err(ConfigError::NoListener);
     }
-    let listener = |(name, host, port): (String, String, u16)| {
-        let protocol = *protocols.get(&name).ok_or_else(|| ConfigError::NoProtocol(name.clone()))?;
-        let told = advertised.iter().find(|(known, ..)| *known == name);
-        let (advertised_host, advertised_port) = told.map_or((&host, port), |(_, host, port)| (host, *port));
-        if advertised_host.is_empty() || advertised_host == "0.0.0.0" || advertised_host == "::" {
-            return Err(ConfigError::NoHost(name));
+    let listener = |own: Endpoint| {
+        let protocol = protocols.of(&own.name)?;
+        let told = advertised.iter().find(|known| known.name == own.name).unwrap_or(&own);
+        if told.is_everywhere() {
+            return Err(ConfigError::NoHost(own.name));
         }
-        let bound_host = match host.as_str() {
-            "" => "0.0.0.0".to_owned(),
-            host if host.contains(':') => format!("[{host}]"),
-            host => host.to_owned(),
-        };
         Ok(Listener {
-            advertised_host: Str::from(advertised_host.as_str()),
-            advertised_port,
-            address: format!("{bound_host}:{port}"),
-            name: Str::from(name),
+            advertised_host: Str::from(told.host.as_str()),
+            advertised_port: told.port,
+            address: own.bind_address(),
+            name: Str::from(own.name),
             protocol,
         })
     };
     bound.into_iter().map(listener).collect()
 }
 
-/// The items of a config that may be a list or a text with commas, null being empty.
-fn items(server: &Configs, name: &str) -> Vec<String> {
-    let text = match server.value(name) {
+/// A config that may be a list or a text with commas, null being empty.
+fn text(server: &Configs, name: &str) -> String {
+    match server.value(name) {
         protocol::config::Value::Null => String::new(),
         value => value.to_string(),
-    };
+    }
+}
+
+/// Its items.
+fn items(server: &Configs, name: &str) -> Vec<String> {
+    let text = text(server, name);
     text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
 }
 
@@ -243,8 +199,10 @@ mod tests {
     fn what_is_wrong_is_told_in_one_sentence() {
         let listeners = ("listeners", "PLAINTEXT://127.0.0.1:9092");
         let wrong = |pairs: &[(&str, &str)]| read(pairs).expect_err("refused").to_string();
-        assert!(wrong(&[("listeners", "127.0.0.1:9092")]).contains("not NAME://host:port"));
-        assert!(wrong(&[("listeners", "PLAINTEXT://127.0.0.1:99999")]).contains("not NAME://host:port"));
+        assert!(wrong(&[("listeners", "127.0.0.1:9092")]).contains("NAME://host:port is expected"));
+        assert!(
+            wrong(&[("listeners", "PLAINTEXT://127.0.0.1:99999")]).contains("NAME://host:port is expected")
+        );
         assert!(wrong(&[("listeners", "A://h:1,a://h:2")]).contains("named twice"));
         assert!(wrong(&[("listeners", "OTHER://h:1")]).contains("listener.security.protocol.map"));
         assert!(wrong(&[("listeners", "PLAINTEXT://:9092")]).contains("advertised.listeners must be set"));

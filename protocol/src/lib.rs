@@ -3,6 +3,7 @@
 //! **Invariant:** knows no sockets, files or clocks. Nothing here panics on bytes from outside, and a length from the wire
 //! never reserves more memory than the frame can hold.
 
+pub mod access;
 mod api_key;
 pub mod batch;
 pub mod bounds;

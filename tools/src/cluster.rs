@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use host::Host;
-use protocol::messages::metadata_request::MetadataRequestTopic;
-use protocol::messages::metadata_response::MetadataResponseTopic;
-use protocol::messages::{MetadataRequest, MetadataResponse};
+use protocol::messages::MetadataResponse;
+use protocol::messages::metadata_response::{MetadataResponsePartition, MetadataResponseTopic};
 use protocol::{ErrorCode, Request, Str};
-use wire::client::{CallError, Node, NodeOptions, Pool};
+use wire::client::{CallError, ClusterError, ClusterOptions, Node, NodeOptions};
 
 use crate::cli::Target;
 
@@ -26,76 +25,83 @@ pub fn block_on<T: Send + 'static>(
     ended.unwrap_or_else(|_| Err("the command panicked".to_owned()))
 }
 
-/// Connections to a cluster.
+/// A client of the cluster that `-b` names.
 #[derive(Clone)]
 pub struct Cluster {
     pub host: Host,
-    pool: Pool,
-    bootstrap: Vec<String>,
+    client: wire::client::Cluster,
     pub timeout: Duration,
+    creates_topics: bool,
 }
 
 impl Cluster {
-    pub fn new(host: Host, target: &Target) -> Cluster {
+    /// With `create`, asking for a topic may create it.
+    pub fn new(host: Host, target: &Target, create: bool) -> Cluster {
         let timeout = Duration::from_secs(target.timeout.max(1));
-        let options = NodeOptions {
+        let node = NodeOptions {
             request_timeout: timeout,
             connect_timeout: timeout.min(Duration::from_secs(5)),
             ..NodeOptions::default()
         };
-        let bootstrap =
-            target.bootstrap.split(',').map(|a| a.trim().to_owned()).filter(|a| !a.is_empty()).collect();
-        Cluster { pool: Pool::new(&host, options), host, bootstrap, timeout }
+        // Who sits before a terminal wants to know at once that nobody answers, and tries again himself.
+        let retry_max = Duration::ZERO;
+        let options =
+            ClusterOptions { node, retry_max, allow_auto_topic_creation: create, ..Default::default() };
+        let bootstrap = target.bootstrap.split(',').map(str::trim).filter(|a| !a.is_empty());
+        let client = wire::client::Cluster::new(&host, bootstrap.map(str::to_owned), options);
+        Cluster { host, client, timeout, creates_topics: create }
     }
 
-    /// Asks the first bootstrap broker that answers.
+    /// Asks the first broker that answers.
     pub async fn call<R: Request>(&self, request: &R) -> Result<R::Response, String> {
-        let mut last = "no bootstrap broker was named".to_owned();
-        for address in &self.bootstrap {
-            match self.pool.node(address).call(request).await {
-                Ok(response) => return Ok(response),
-                Err(CallError::Connect { peer, reason }) => {
-                    last = format!(
-                        "cannot connect to {peer} ({reason}); is the broker running, and is -b right?"
-                    );
-                }
-                Err(error) => last = error.to_string(),
-            }
-        }
-        Err(last)
+        self.client.call_any(request, false).await.map_err(in_words)
     }
 
-    pub fn node(&self, address: &str) -> Node {
-        self.pool.node(address)
+    /// Asks one broker, whose address the metadata told before.
+    pub async fn call_broker<R: Request>(&self, id: i32, request: &R) -> Result<R::Response, String> {
+        let node = self.client.broker(id).ok_or_else(|| format!("broker {id} is not alive"))?;
+        node.call(request).await.map_err(|error| in_words(error.into()))
     }
 
-    /// The metadata of some topics, or of all. Topics are not created by asking.
-    pub async fn metadata(&self, names: Option<&[String]>, create: bool) -> Result<MetadataResponse, String> {
-        let topic = |name: &String| MetadataRequestTopic {
-            name: Some(Str::from(name.as_str())),
-            ..Default::default()
-        };
-        let topics = names.map(|names| names.iter().map(topic).collect());
-        self.call(&MetadataRequest { topics, allow_auto_topic_creation: create, ..Default::default() }).await
+    /// The metadata of some topics, or of all.
+    pub async fn metadata(&self, names: Option<&[String]>) -> Result<MetadataResponse, String> {
+        let names: Option<Vec<Str>> = names.map(|all| all.iter().map(|n| Str::from(n.as_str())).collect());
+        self.client.refresh(names.as_deref()).await.map_err(in_words)
     }
 
     /// One topic with its leaders. Waits for leaders that are just being chosen.
-    pub async fn topic(&self, name: &str, create: bool) -> Result<Leaders, String> {
+    pub async fn topic(&self, name: &str) -> Result<Leaders, String> {
         let deadline = self.host.clock().now() + self.timeout;
         loop {
-            let metadata = self.metadata(Some(&[name.to_owned()]), create).await?;
-            let topic = metadata.topics.first().cloned().unwrap_or_default();
+            let metadata = self.metadata(Some(&[name.to_owned()])).await?;
+            let topic = metadata.topics.into_iter().next().unwrap_or_default();
             let error = ErrorCode::from_code(topic.error_code);
             let leaderless = topic.partitions.iter().any(|p| p.leader_id < 0);
             if error == ErrorCode::None && !leaderless && !topic.partitions.is_empty() {
-                return Ok(Leaders::new(&metadata, topic));
+                return Ok(Leaders::new(&self.client, topic));
             }
-            let may_pass = error.is_retriable() && (create || error != ErrorCode::UnknownTopicOrPartition);
+            // A broker that is creating the topic answers that it does not exist.
+            let is_unknown = error == ErrorCode::UnknownTopicOrPartition;
+            let may_pass = error.is_retriable() && (self.creates_topics || !is_unknown);
             if error != ErrorCode::None && !may_pass || self.host.clock().now() > deadline {
                 return Err(explain_topic(name, error));
             }
             self.host.clock().sleep(Duration::from_millis(50)).await;
         }
+    }
+}
+
+/// What went wrong, and what to do about it.
+fn in_words(error: ClusterError) -> String {
+    match error {
+        ClusterError::Call(CallError::Connect { peer, reason }) => {
+            format!("cannot connect to {peer} ({reason}); is the broker running, and is -b right?")
+        }
+        ClusterError::Call(CallError::NoVersion { peer, key }) => {
+            format!("the broker {peer} does not serve {key}: it is too old, or not that far yet")
+        }
+        ClusterError::NoBootstrap => "no bootstrap broker was named; -b host:port names one".to_owned(),
+        error => error.to_string(),
     }
 }
 
@@ -112,15 +118,13 @@ fn explain_topic(name: &str, error: ErrorCode) -> String {
 /// Who leads the partitions of a topic.
 pub struct Leaders {
     pub topic: MetadataResponseTopic,
-    addresses: BTreeMap<i32, String>,
+    nodes: BTreeMap<i32, Node>,
 }
 
 impl Leaders {
-    fn new(metadata: &MetadataResponse, topic: MetadataResponseTopic) -> Leaders {
-        let address = |b: &protocol::messages::metadata_response::MetadataResponseBroker| {
-            (b.node_id, format!("{}:{}", b.host, b.port))
-        };
-        Leaders { topic, addresses: metadata.brokers.iter().map(address).collect() }
+    fn new(client: &wire::client::Cluster, topic: MetadataResponseTopic) -> Leaders {
+        let leader = |p: &MetadataResponsePartition| Some((p.partition_index, client.broker(p.leader_id)?));
+        Leaders { nodes: topic.partitions.iter().filter_map(leader).collect(), topic }
     }
 
     pub fn partitions(&self) -> Vec<i32> {
@@ -129,13 +133,14 @@ impl Leaders {
         all
     }
 
-    /// The address of a partition's leader.
-    pub fn leader(&self, partition: i32) -> Result<&str, String> {
+    /// The leader of a partition.
+    pub fn leader(&self, partition: i32) -> Result<&Node, String> {
         let name = self.topic.name.as_deref().unwrap_or_default();
-        let found = self.topic.partitions.iter().find(|p| p.partition_index == partition);
-        let found = found.ok_or_else(|| format!("topic {name} has no partition {partition}"))?;
-        let address = self.addresses.get(&found.leader_id);
-        address.map(String::as_str).ok_or_else(|| format!("the leader of {name}-{partition} is not alive"))
+        if !self.topic.partitions.iter().any(|p| p.partition_index == partition) {
+            return Err(format!("topic {name} has no partition {partition}"));
+        }
+        let node = self.nodes.get(&partition);
+        node.ok_or_else(|| format!("the leader of {name}-{partition} is not alive"))
     }
 }
 

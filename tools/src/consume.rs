@@ -12,6 +12,7 @@ use protocol::messages::{FetchRequest, ListOffsetsRequest};
 use protocol::{ErrorCode, Str, bounds};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use wire::client::Node;
 
 use crate::cli::ConsumeArgs;
 use crate::cluster::{Cluster, Leaders, told};
@@ -30,8 +31,7 @@ struct Fetched {
 
 /// One partition's reading.
 struct Reader {
-    cluster: Cluster,
-    address: String,
+    node: Node,
     topic: Str,
     topic_id: protocol::Uuid,
     partition: i32,
@@ -40,12 +40,12 @@ struct Reader {
 
 /// Reads until it is told to stop, or until the end if that was asked.
 pub async fn run(cluster: Cluster, args: ConsumeArgs) -> Result<(), String> {
-    let leaders = cluster.topic(&args.topic, false).await?;
+    let leaders = cluster.topic(&args.topic).await?;
     let partitions = args.partition.map_or_else(|| leaders.partitions(), |p| vec![p]);
     let (sender, mut fetched) = mpsc::channel(BATCHES_AHEAD);
     let mut tasks = Vec::new();
     for partition in partitions {
-        let reader = reader(&cluster, &leaders, partition, args.read_committed)?;
+        let reader = reader(&leaders, partition, args.read_committed)?;
         let from = start(&reader, &args.from).await?;
         let until = if args.exit_at_end { Some(reader.offset_at(LATEST).await?) } else { None };
         let sender = sender.clone();
@@ -76,15 +76,9 @@ pub async fn run(cluster: Cluster, args: ConsumeArgs) -> Result<(), String> {
     Ok(())
 }
 
-fn reader(
-    cluster: &Cluster,
-    leaders: &Leaders,
-    partition: i32,
-    read_committed: bool,
-) -> Result<Reader, String> {
+fn reader(leaders: &Leaders, partition: i32, read_committed: bool) -> Result<Reader, String> {
     Ok(Reader {
-        cluster: cluster.clone(),
-        address: leaders.leader(partition)?.to_owned(),
+        node: leaders.leader(partition)?.clone(),
         topic: leaders.topic.name.clone().unwrap_or_default(),
         topic_id: leaders.topic.topic_id,
         partition,
@@ -119,7 +113,7 @@ impl Reader {
             topics: vec![topic],
             ..Default::default()
         };
-        let response = self.cluster.node(&self.address).call(&request).await.map_err(|e| e.to_string())?;
+        let response = self.node.call(&request).await.map_err(|e| e.to_string())?;
         let answer = response.topics.first().and_then(|t| t.partitions.first());
         let answer = answer.ok_or("the broker did not answer for the partition")?;
         told(&format!("{}-{}", self.topic, self.partition), answer.error_code, None)?;
@@ -174,7 +168,7 @@ impl Reader {
             topics: vec![topic],
             ..Default::default()
         };
-        let response = self.cluster.node(&self.address).call(&request).await.map_err(|e| e.to_string())?;
+        let response = self.node.call(&request).await.map_err(|e| e.to_string())?;
         told("fetch", response.error_code, None)?;
         let answer = response.responses.into_iter().next().and_then(|t| t.partitions.into_iter().next());
         answer.ok_or_else(|| "the broker did not answer for the partition".to_owned())

@@ -3,7 +3,6 @@
 pub mod cli;
 pub mod cluster;
 pub mod consume;
-pub mod endpoints;
 pub mod output;
 pub mod produce;
 pub mod server;
@@ -18,16 +17,25 @@ pub fn run(cli: cli::Cli) -> Result<(), String> {
     let shown = match cli.command {
         Command::Server(args) => return server::run(&args),
         Command::Consume(args) => {
-            return cluster::block_on(|host| Box::new(consume::run(Cluster::new(host, &args.target), args)));
+            return cluster::block_on(|host| {
+                Box::new(consume::run(Cluster::new(host, &args.target, false), args))
+            });
         }
         Command::Topic(args) => {
             let format = args.target.format;
-            (cluster::block_on(|host| Box::new(topic::run(Cluster::new(host, &args.target), args)))?, format)
+            (
+                cluster::block_on(|host| {
+                    Box::new(topic::run(Cluster::new(host, &args.target, false), args))
+                })?,
+                format,
+            )
         }
         Command::Produce(args) => {
             let format = args.target.format;
             (
-                cluster::block_on(|host| Box::new(produce::run(Cluster::new(host, &args.target), args)))?,
+                cluster::block_on(|host| {
+                    Box::new(produce::run(Cluster::new(host, &args.target, true), args))
+                })?,
                 format,
             )
         }

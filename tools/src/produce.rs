@@ -39,7 +39,7 @@ pub async fn run(cluster: Cluster, args: ProduceArgs) -> Result<Output, String> 
         other => return Err(format!("{other:?} is no acks; all, 1 and 0 are")),
     };
     let headers = args.headers.iter().map(|h| header(h)).collect::<Result<Vec<_>, _>>()?;
-    let leaders = cluster.topic(&args.topic, true).await?;
+    let leaders = cluster.topic(&args.topic).await?;
     let partitions = leaders.partitions();
     if let Some(partition) = args.partition {
         leaders.leader(partition)?;
@@ -105,7 +105,7 @@ impl Sender {
             topic_data: vec![topic],
             ..Default::default()
         };
-        let node = self.cluster.node(self.leaders.leader(partition)?);
+        let node = self.leaders.leader(partition)?;
         if self.acks == 0 {
             let session = node.session().await.map_err(|e| e.to_string())?;
             let version = session.version(protocol::ApiKey::Produce).map_err(|e| e.to_string())?;

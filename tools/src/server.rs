@@ -13,13 +13,15 @@ use std::time::Duration;
 use broker::{Broker, BrokerConfig, ControllerEndpoints};
 use controller::{Controller, ControllerConfig, KvKind, Listen};
 use host::Host;
-use protocol::config::{self, Configs};
+use protocol::config::{
+    self, Configs, Endpoint, EndpointError, SecurityProtocol, SecurityProtocols, parse_listeners,
+    parse_voters,
+};
 use protocol::{Str, Uuid};
+use wire::BoxFuture;
 use wire::client::Target;
-use wire::{BoxFuture, SecurityProtocol};
 
 use crate::cli::ServerArgs;
-use crate::endpoints::{self, Endpoint};
 use crate::settings::Settings;
 
 /// Why the server does not start, or ended: one sentence.
@@ -103,12 +105,16 @@ impl Plan {
         if dirs.is_empty() {
             return Err("log.dirs names no directory".to_owned());
         }
-        let listeners = endpoints::parse_listeners("listeners", &items(&configs, "listeners").join(","))?;
+        let listeners = parse_listeners("listeners", &items(&configs, "listeners").join(","));
+        let listeners = listeners.map_err(|e| e.to_string())?;
+        if listeners.is_empty() {
+            return Err("listeners names none; PLAINTEXT://127.0.0.1:9092 would be one".to_owned());
+        }
         let controller_names: Vec<String> =
             items(&configs, "controller.listener.names").iter().map(|n| n.to_uppercase()).collect();
-        let map = protocol_map(&configs, &controller_names);
+        let map = protocol_map(&configs, &controller_names).map_err(|e| e.to_string())?;
         for listener in &listeners {
-            endpoints::security_of(&listener.name, &map)?;
+            map.of(&listener.name).map_err(|e| e.to_string())?;
         }
         let is_controller = roles.iter().any(|r| r == "controller");
         let voters = voters(&configs, &values, &listeners, &controller_names)?;
@@ -127,14 +133,12 @@ impl Plan {
 }
 
 /// `listener.security.protocol.map`; where it is not set, the controller's listeners are plaintext, as in Kafka.
-fn protocol_map(configs: &Configs, controller_names: &[String]) -> String {
-    let mut map = configs.string("listener.security.protocol.map");
+fn protocol_map(configs: &Configs, controller_names: &[String]) -> Result<SecurityProtocols, EndpointError> {
+    let mut map = SecurityProtocols::parse(&configs.string("listener.security.protocol.map"))?;
     if !configs.is_set("listener.security.protocol.map") {
-        for name in controller_names {
-            map.push_str(&format!(",{name}:PLAINTEXT"));
-        }
+        controller_names.iter().for_each(|name| map.or_insert(name, SecurityProtocol::Plaintext));
     }
-    map
+    Ok(map)
 }
 
 /// The items of a list; none if it is null, or required and not set.
@@ -158,7 +162,8 @@ fn voters(
     listeners: &[Endpoint],
     controller_names: &[String],
 ) -> Result<Vec<(i32, String)>, Failure> {
-    let given = endpoints::parse_voters(values.get("controller.quorum.voters").map_or("", String::as_str))?;
+    let given = parse_voters(values.get("controller.quorum.voters").map_or("", String::as_str));
+    let given = given.map_err(|e| e.to_string())?;
     if !given.is_empty() {
         return Ok(given);
     }
@@ -167,7 +172,7 @@ fn voters(
     }
     let own = listeners.iter().find(|l| controller_names.contains(&l.name));
     match own {
-        Some(listener) => Ok(vec![(configs.int("node.id"), listener.address())]),
+        Some(listener) => Ok(vec![(configs.int("node.id"), listener.local_address())]),
         None => Err("controller.quorum.voters must name the controllers: id@host:port,...".to_owned()),
     }
 }
@@ -177,16 +182,16 @@ fn controller_config(
     values: &BTreeMap<String, String>,
     listeners: &[Endpoint],
     names: &[String],
-    map: &str,
+    map: &SecurityProtocols,
     voters: &[(i32, String)],
 ) -> Result<ControllerConfig, Failure> {
     let mut listen = Vec::new();
     for listener in listeners.iter().filter(|l| names.contains(&l.name)) {
-        let protocol = endpoints::security_of(&listener.name, map)?;
-        if protocol != "PLAINTEXT" {
-            return Err(format!("listener {}: {protocol} is not served yet, PLAINTEXT is", listener.name));
+        let protocol = map.of(&listener.name).map_err(|e| e.to_string())?;
+        if protocol != SecurityProtocol::Plaintext {
+            let (name, protocol) = (&listener.name, protocol.name());
+            return Err(format!("listener {name}: {protocol} is not served yet, PLAINTEXT is"));
         }
-        let protocol = SecurityProtocol::Plaintext;
         listen.push(Listen {
             name: Str::from(listener.name.as_str()),
             protocol,

@@ -72,7 +72,7 @@ async fn create(
 }
 
 async fn list(cluster: &Cluster, internal: bool) -> Result<Output, String> {
-    let metadata = cluster.metadata(None, false).await?;
+    let metadata = cluster.metadata(None).await?;
     let mut topics: Vec<_> = metadata.topics.iter().filter(|t| internal || !t.is_internal).collect();
     topics.sort_by_key(|t| t.name.clone());
     let mut output = Output::new(&["topic", "id", "partitions", "replication_factor"]);
@@ -89,7 +89,7 @@ async fn list(cluster: &Cluster, internal: bool) -> Result<Output, String> {
 }
 
 async fn describe(cluster: &Cluster, names: &[String]) -> Result<Output, String> {
-    let metadata = cluster.metadata(if names.is_empty() { None } else { Some(names) }, false).await?;
+    let metadata = cluster.metadata(if names.is_empty() { None } else { Some(names) }).await?;
     let mut topics = metadata.topics;
     topics.sort_by_key(|t| t.name.clone());
     let mut output = Output::new(&["topic", "partition", "leader", "leader_epoch", "replicas", "isr"]);

@@ -6,45 +6,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use protocol::access::{Operation, Resource};
 use protocol::messages::AccessControlEntryRecord;
 use protocol::{Str, Uuid};
 
 use crate::{Image, Record};
 
-/// Kafka's `AclOperation`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(i8)]
-pub enum Operation {
-    All = 2,
-    Read = 3,
-    Write = 4,
-    Create = 5,
-    Delete = 6,
-    Alter = 7,
-    Describe = 8,
-    ClusterAction = 9,
-    DescribeConfigs = 10,
-    AlterConfigs = 11,
-    IdempotentWrite = 12,
-    CreateTokens = 13,
-    DescribeTokens = 14,
-    TwoPhaseCommit = 15,
-}
-
-/// Kafka's `ResourceType` of ACLs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(i8)]
-pub enum ResourceKind {
-    Topic = 2,
-    Group = 3,
-    Cluster = 4,
-    TransactionalId = 5,
-    DelegationToken = 6,
-    User = 7,
-}
-
-/// The name of the only resource of kind `Cluster`.
-pub const CLUSTER_NAME: &str = "kafka-cluster";
 /// The name that stands for every resource, and in a principal's place for everybody.
 const WILDCARD: &str = "*";
 const WILDCARD_PRINCIPAL: &str = "User:*";
@@ -81,13 +48,6 @@ pub struct Requester<'a> {
     pub principal: &'a str,
     /// The peer's address, without a port.
     pub host: &'a str,
-}
-
-/// What is asked for.
-#[derive(Clone, Copy, Debug)]
-pub struct Resource<'a> {
-    pub kind: ResourceKind,
-    pub name: &'a str,
 }
 
 /// How a node decides; from its `server.properties`.
@@ -134,7 +94,7 @@ pub fn authorize(
 
 impl Acl {
     fn concerns(&self, resource: Resource<'_>) -> bool {
-        self.resource_type == resource.kind as i8
+        self.resource_type == resource.resource_type.code()
             && match self.pattern_type {
                 PATTERN_LITERAL => self.resource_name == *resource.name || self.resource_name == *WILDCARD,
                 PATTERN_PREFIXED => resource.name.starts_with(self.resource_name.as_str()),
@@ -148,13 +108,13 @@ impl Acl {
     }
 
     fn names(&self, operation: Operation) -> bool {
-        self.operation == operation as i8 || self.operation == Operation::All as i8
+        self.operation == operation.code() || self.operation == Operation::All.code()
     }
 
     /// An entry that allows one operation allows those that it cannot do without.
     fn implies(&self, operation: Operation) -> bool {
         use Operation::{Alter, AlterConfigs, Delete, Describe, DescribeConfigs, Read, Write};
-        let of = |operations: &[Operation]| operations.iter().any(|o| self.operation == *o as i8);
+        let of = |operations: &[Operation]| operations.iter().any(|o| self.operation == o.code());
         self.names(operation)
             || match operation {
                 Describe => of(&[Read, Write, Delete, Alter]),

@@ -9,15 +9,20 @@
 //! Invariant: every default in the tables is valid by its own definition (a test reads them all).
 //!
 //! Files: `definition` what is known about one name; `value` typed values, parsing and checks; `table` reading the tables;
-//! `configs` a set of values with typed access, and how topic and group configs follow the server's.
+//! `configs` a set of values with typed access, and how topic and group configs follow the server's; `endpoints` listeners
+//! and voters, which are lists with a grammar of their own.
 
 mod configs;
 mod definition;
+mod endpoints;
 mod table;
 mod value;
 
 pub use configs::{Configs, group_default, topic_default};
 pub use definition::{Check, Default, Definition, Importance, Mode, Type};
+pub use endpoints::{
+    Endpoint, EndpointError, SecurityProtocol, SecurityProtocols, parse_listeners, parse_voters,
+};
 pub use table::{
     Definitions, Synonym, broker_quota, client_metrics, group, group_synonym, ip, server, topic,
     topic_synonyms, user,

@@ -4,47 +4,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use protocol::access::{Operation, Resource};
+use protocol::config::SecurityProtocol;
 use protocol::{ApiKey, Str};
 
 use crate::api_versions::ClientSoftware;
 use crate::server::Shared;
-
-/// The protocol of a listener, as in `listener.security.protocol.map`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SecurityProtocol {
-    Plaintext,
-    Ssl,
-    SaslPlaintext,
-    SaslSsl,
-}
-
-impl SecurityProtocol {
-    /// Kafka's name, as it stands in configs.
-    pub fn name(self) -> &'static str {
-        match self {
-            SecurityProtocol::Plaintext => "PLAINTEXT",
-            SecurityProtocol::Ssl => "SSL",
-            SecurityProtocol::SaslPlaintext => "SASL_PLAINTEXT",
-            SecurityProtocol::SaslSsl => "SASL_SSL",
-        }
-    }
-
-    /// Kafka takes the name in any case.
-    pub fn from_name(name: &str) -> Option<SecurityProtocol> {
-        use SecurityProtocol::{Plaintext, SaslPlaintext, SaslSsl, Ssl};
-        [Plaintext, Ssl, SaslPlaintext, SaslSsl].into_iter().find(|p| p.name().eq_ignore_ascii_case(name))
-    }
-
-    /// The number in metadata records (Kafka's `SecurityProtocol`).
-    pub fn id(self) -> i16 {
-        match self {
-            SecurityProtocol::Plaintext => 0,
-            SecurityProtocol::Ssl => 1,
-            SecurityProtocol::SaslPlaintext => 2,
-            SecurityProtocol::SaslSsl => 3,
-        }
-    }
-}
 
 /// The listener that a connection came in on.
 #[derive(Clone, Debug)]
@@ -72,74 +37,6 @@ impl Principal {
 impl std::fmt::Display for Principal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}:{}", self.kind, self.name)
-    }
-}
-
-/// What is to be done with a resource: Kafka's `AclOperation`, with its codes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(i8)]
-pub enum Operation {
-    Read = 3,
-    Write = 4,
-    Create = 5,
-    Delete = 6,
-    Alter = 7,
-    Describe = 8,
-    ClusterAction = 9,
-    DescribeConfigs = 10,
-    AlterConfigs = 11,
-    IdempotentWrite = 12,
-    CreateTokens = 13,
-    DescribeTokens = 14,
-    TwoPhaseCommit = 15,
-}
-
-impl Operation {
-    pub fn code(self) -> i8 {
-        self as i8
-    }
-}
-
-/// Kafka's `ResourceType`, with its codes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(i8)]
-pub enum ResourceType {
-    Topic = 2,
-    Group = 3,
-    Cluster = 4,
-    TransactionalId = 5,
-    DelegationToken = 6,
-    User = 7,
-}
-
-impl ResourceType {
-    pub fn code(self) -> i8 {
-        self as i8
-    }
-}
-
-/// One thing that a request wants to touch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Resource<'a> {
-    pub resource_type: ResourceType,
-    pub name: &'a str,
-}
-
-impl<'a> Resource<'a> {
-    /// The cluster as a whole (Kafka's name for it).
-    pub const CLUSTER: Resource<'static> =
-        Resource { resource_type: ResourceType::Cluster, name: "kafka-cluster" };
-
-    pub fn topic(name: &'a str) -> Resource<'a> {
-        Resource { resource_type: ResourceType::Topic, name }
-    }
-
-    pub fn group(name: &'a str) -> Resource<'a> {
-        Resource { resource_type: ResourceType::Group, name }
-    }
-
-    pub fn transactional_id(name: &'a str) -> Resource<'a> {
-        Resource { resource_type: ResourceType::TransactionalId, name }
     }
 }
 

@@ -23,12 +23,12 @@ mod testing;
 pub use answer::{Answer, Body, Encoded, Reply};
 pub use api_versions::{ClientSoftware, api_versions_response};
 pub use budget::FrameBudget;
-pub use context::{
-    AllowAll, Authorizer, Context, ListenerInfo, Operation, Peer, Principal, Resource, ResourceType,
-    SecurityProtocol,
-};
+pub use context::{AllowAll, Authorizer, Context, ListenerInfo, Peer, Principal};
 pub use frame::FrameError;
 pub use quotas::ConnectionQuotas;
+// What a handler says to its context, beside it.
+pub use protocol::access::{Operation, Resource, ResourceType};
+pub use protocol::config::SecurityProtocol;
 pub use server::{Bound, Observer, Server, ServerConfig, ServerHandle, Traffic};
 pub use table::{Api, Service, Table};
 

@@ -21,12 +21,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use host::{Host, Listener, Stream, Task};
+use protocol::config::SecurityProtocol;
 use protocol::{ApiKey, Str, bounds};
 use tokio::sync::Notify;
 
 use crate::budget::FrameBudget;
 use crate::complaints::Complaints;
-use crate::context::{AllowAll, Authorizer, ListenerInfo, Peer, SecurityProtocol};
+use crate::context::{AllowAll, Authorizer, ListenerInfo, Peer};
 use crate::quotas::{Admitted, ConnectionQuotas};
 use crate::table::Service;
 

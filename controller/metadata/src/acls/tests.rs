@@ -1,5 +1,7 @@
 //! Who may do what.
 
+use protocol::access::ResourceType;
+
 use super::*;
 use protocol::messages::AccessControlEntryRecord;
 
@@ -12,7 +14,7 @@ fn image(entries: &[(&str, i8, &str, Operation, i8)]) -> Image {
     )| {
         Record::from(AccessControlEntryRecord {
             id: Uuid(at as u128),
-            resource_type: ResourceKind::Topic as i8,
+            resource_type: ResourceType::Topic.code(),
             resource_name: Str::from(*name),
             pattern_type: *pattern,
             principal: Str::from(*principal),
@@ -29,13 +31,13 @@ fn image(entries: &[(&str, i8, &str, Operation, i8)]) -> Image {
 fn may(image: &Image, operation: Operation, topic: &str) -> bool {
     let authorizer =
         Authorizer::Standard { super_users: vec![Str::from("User:root")], allow_if_no_entry: false };
-    authorize(image, &authorizer, ALICE, operation, Resource { kind: ResourceKind::Topic, name: topic })
+    authorize(image, &authorizer, ALICE, operation, Resource::topic(topic))
 }
 
 #[test]
 fn without_an_authorizer_everything_is_allowed() {
     let denied = image(&[("t", PATTERN_LITERAL, "User:alice", Operation::All, PERMISSION_DENY)]);
-    let topic = Resource { kind: ResourceKind::Topic, name: "t" };
+    let topic = Resource::topic("t");
     assert!(authorize(&denied, &Authorizer::None, ALICE, Operation::Write, topic));
 }
 
@@ -65,7 +67,7 @@ fn reading_implies_describing_but_denying_it_does_not_deny_that() {
 #[test]
 fn super_users_and_resources_without_entries() {
     let empty = Image::default();
-    let topic = Resource { kind: ResourceKind::Topic, name: "t" };
+    let topic = Resource::topic("t");
     let standard = |allow_if_no_entry| Authorizer::Standard {
         super_users: vec![Str::from("User:alice")],
         allow_if_no_entry,
