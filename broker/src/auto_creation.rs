@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use protocol::messages::CreateTopicsRequest;
-use protocol::messages::create_topics_request::CreatableTopic;
+use protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use protocol::{ApiKey, Encoder, Message, Str, bounds};
 use wire::Context;
 
@@ -43,26 +43,54 @@ impl AutoCreation {
 
 /// Asks the controller to create topics, in the name of whoever asked for them. Returns at once.
 pub fn start(broker: &Arc<Broker>, cx: &Context, names: Vec<Str>) {
+    let server = &broker.config.server;
+    let shape = |name: Str| CreatableTopic {
+        name,
+        num_partitions: server.int("num.partitions"),
+        replication_factor: server.int("default.replication.factor") as i16,
+        ..Default::default()
+    };
+    start_as(broker, cx, names, shape);
+}
+
+/// The same for the topic of groups and offsets, in the shape that the settings want it.
+pub fn start_internal(broker: &Arc<Broker>, cx: &Context, name: &'static str) {
+    let server = &broker.config.server;
+    let config = |name: &'static str, value: String| CreatableTopicConfig {
+        name: Str::from_static(name),
+        value: Some(Str::from(value)),
+        ..Default::default()
+    };
+    let shape = |name: Str| CreatableTopic {
+        name,
+        num_partitions: server.int("offsets.topic.num.partitions"),
+        replication_factor: server.int("offsets.topic.replication.factor") as i16,
+        configs: vec![
+            config("compression.type", "producer".to_owned()),
+            config("cleanup.policy", "compact".to_owned()),
+            config("segment.bytes", server.int("offsets.topic.segment.bytes").to_string()),
+        ],
+        ..Default::default()
+    };
+    start_as(broker, cx, vec![Str::from_static(name)], shape);
+}
+
+fn start_as(broker: &Arc<Broker>, cx: &Context, names: Vec<Str>, shape: impl Fn(Str) -> CreatableTopic) {
     let names = broker.auto_creation.claim(names);
     if names.is_empty() {
         return;
     }
+    let topics: Vec<CreatableTopic> = names.iter().cloned().map(shape).collect();
     let (task_broker, cx) = (Arc::clone(broker), cx.clone());
     broker.host.spawn("create topics", async move {
-        create(&task_broker, &cx, &names).await;
+        create(&task_broker, &cx, topics).await;
         task_broker.auto_creation.release(&names);
     });
 }
 
-async fn create(broker: &Broker, cx: &Context, names: &[Str]) {
-    let topic = |name: &Str| CreatableTopic {
-        name: name.clone(),
-        num_partitions: broker.config.server.int("num.partitions"),
-        replication_factor: broker.config.server.int("default.replication.factor") as i16,
-        ..Default::default()
-    };
+async fn create(broker: &Broker, cx: &Context, topics: Vec<CreatableTopic>) {
     let request = CreateTopicsRequest {
-        topics: names.iter().map(topic).collect(),
+        topics,
         timeout_ms: bounds::FORWARD_TIMEOUT.as_millis() as i32,
         ..Default::default()
     };

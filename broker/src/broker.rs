@@ -20,6 +20,7 @@ use wire::{Bound, Context, Operation, Resource, ResourceType, Server, ServerConf
 use crate::auto_creation::AutoCreation;
 use crate::config::{BrokerConfig, Listener};
 use crate::controller_link::{self, ControllerEndpoints, ControllerLink, Identity};
+use crate::group_coordinator::GroupCoordinator;
 use crate::log_dirs::{self, LogDirs};
 use crate::metadata_cache::MetadataCache;
 use crate::metrics::Metrics;
@@ -48,6 +49,7 @@ pub struct Broker {
     pub log_dirs: Arc<LogDirs>,
     pub metadata: Arc<MetadataCache>,
     pub replicas: Arc<Replicas>,
+    pub groups: Arc<GroupCoordinator>,
     pub link: Arc<ControllerLink>,
     pub metrics: Arc<Metrics>,
     pub producer_ids: ProducerIds,
@@ -91,11 +93,14 @@ impl Broker {
         let server = Arc::clone(&config.server);
         let replicas =
             Replicas::new(host, config.node_id, server, Arc::clone(&log_dirs), Arc::clone(&metrics));
+        let (replicas, metadata) = (Arc::new(replicas), Arc::new(MetadataCache::default()));
+        let groups = GroupCoordinator::new(host, config.node_id, &config.server, &metadata, &replicas);
         let broker = Arc::new(Broker {
             host: host.clone(),
             cluster_id: Str::from(log_dirs.cluster_id.as_str()),
-            metadata: Arc::default(),
-            replicas: Arc::new(replicas),
+            groups: Arc::new(groups),
+            metadata,
+            replicas,
             producer_ids: ProducerIds::new(Arc::clone(&link)),
             auto_creation: AutoCreation::default(),
             table: Arc::new(dispatch::table()),
@@ -116,8 +121,8 @@ impl Broker {
 
     fn run(self: &Arc<Self>, bound: Vec<Bound>, http: Option<http::Bound>) {
         let (link, metadata) = (&self.link, &self.metadata);
-        let follow =
-            controller_link::follow(Arc::clone(link), Arc::clone(metadata), Arc::clone(&self.replicas));
+        let (replicas, groups) = (Arc::clone(&self.replicas), Arc::clone(&self.groups));
+        let follow = controller_link::follow(Arc::clone(link), Arc::clone(metadata), replicas, groups);
         let interval = self.config.heartbeat_interval;
         let beat = controller_link::beat(
             Arc::clone(link),
@@ -195,6 +200,7 @@ impl Broker {
         for task in self.tasks.lock().expect("no code that holds this lock panics").drain(..) {
             task.abort();
         }
+        self.groups.close();
         self.replicas.close().await;
         self.log_dirs.write_checkpoints(&self.replicas.checkpoints()).await;
         self.log_dirs.close(self.link.broker_epoch()).await;

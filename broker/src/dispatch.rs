@@ -8,13 +8,7 @@ use protocol::ApiKey;
 use wire::{Api, Table};
 
 use crate::broker::Broker;
-use crate::handlers::{
-    alter_configs, alter_partition_reassignments, api_versions, create_partitions, create_topics,
-    delete_records, delete_topics, describe_cluster, describe_configs, describe_log_dirs, describe_producers,
-    describe_quorum, describe_topic_partitions, elect_leaders, fetch, incremental_alter_configs,
-    init_producer_id, list_config_resources, list_offsets, list_partition_reassignments, metadata,
-    offset_for_leader_epoch, produce, unregister_broker, update_features,
-};
+use crate::handlers::*;
 
 /// All rows of the broker's listeners.
 pub fn table() -> Table<Broker> {
@@ -23,6 +17,15 @@ pub fn table() -> Table<Broker> {
         Api::new(fetch::handle),
         Api::new(list_offsets::handle),
         Api::new(metadata::handle),
+        Api::new(offset_commit::handle),
+        Api::new(offset_fetch::handle),
+        Api::new(find_coordinator::handle),
+        Api::new(join_group::handle),
+        Api::new(heartbeat::handle),
+        Api::new(leave_group::handle),
+        Api::new(sync_group::handle),
+        Api::new(describe_groups::handle),
+        Api::new(list_groups::handle),
         Api::new(api_versions::handle),
         Api::raw(ApiKey::CreateTopics, create_topics::forward),
         Api::raw(ApiKey::DeleteTopics, delete_topics::forward),
@@ -33,10 +36,12 @@ pub fn table() -> Table<Broker> {
         Api::raw(ApiKey::AlterConfigs, alter_configs::forward),
         Api::new(describe_log_dirs::handle),
         Api::raw(ApiKey::CreatePartitions, create_partitions::forward),
+        Api::new(delete_groups::handle),
         Api::raw(ApiKey::ElectLeaders, elect_leaders::forward),
         Api::raw(ApiKey::IncrementalAlterConfigs, incremental_alter_configs::forward),
         Api::raw(ApiKey::AlterPartitionReassignments, alter_partition_reassignments::forward),
         Api::raw(ApiKey::ListPartitionReassignments, list_partition_reassignments::forward),
+        Api::new(offset_delete::handle),
         Api::raw(ApiKey::DescribeQuorum, describe_quorum::forward),
         Api::raw(ApiKey::UpdateFeatures, update_features::forward),
         Api::new(describe_cluster::handle),

@@ -16,6 +16,7 @@ pub mod controller_link;
 pub mod dispatch;
 pub mod errors;
 pub mod forwarding;
+pub mod group_coordinator;
 pub mod handlers;
 mod http;
 pub mod log_dirs;

@@ -33,7 +33,7 @@ use crate::metrics::TopicMetrics;
 use crate::topic_settings::TopicSettings;
 use crate::waiters::{Commit, Isolation, Parked, Waiters};
 
-pub use admin::DeleteRecordsError;
+pub use admin::{DeleteRecordsError, ReplayError};
 pub use read::{Fetched, LeaderError, OffsetError, OffsetQuery, ReadError, ReadRequest};
 pub use role::{Registration, Role};
 
@@ -61,6 +61,8 @@ pub struct Produced {
     pub settings: Arc<TopicSettings>,
     /// acks=all: there must be enough replicas in sync.
     pub wants_all: bool,
+    /// The epoch under which this was decided; -1: any.
+    pub leader_epoch: i32,
 }
 
 /// See the module.
@@ -183,11 +185,11 @@ impl Partition {
     }
 
     fn append(&self, fs: &Fs, produced: Produced) -> Result<Appended, AppendError> {
-        let Produced { batch, rules, settings, wants_all } = produced;
+        let Produced { batch, rules, settings, wants_all, leader_epoch } = produced;
         let mut log = self.log();
         let leader_epoch = {
             let mut state = self.state();
-            state.check_leader(-1)?;
+            state.check_leader(leader_epoch)?;
             let wanted = settings.min_insync_replicas.min(state.replicas.len());
             if wants_all && state.isr.len() < wanted {
                 return Err(AppendError::NotEnoughReplicas { in_sync: state.isr.len(), wanted });

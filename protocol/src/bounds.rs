@@ -133,6 +133,15 @@ pub const CLIENT_RECONNECT_WAIT_MAX: Duration = Duration::from_secs(1);
 /// A controller that stops waits this long for another one to take over leadership.
 pub const CONTROLLER_HAND_OVER_WAIT: Duration = Duration::from_secs(2);
 
+// --- groups
+
+/// Operations of one shard of the group coordinator that are not answered yet, members that wait for others included.
+pub const GROUP_SHARD_OPERATIONS_MAX: usize = 100_000;
+/// What is read of a shard's log at a time while it is loaded.
+pub const GROUP_LOAD_BYTES: u64 = 4 * 1024 * 1024;
+/// A shard that could not write waits so long before it is loaded anew.
+pub const GROUP_RELOAD_WAIT: Duration = Duration::from_millis(100);
+
 // --- broker
 
 /// How long one request of a broker to a controller may take, connecting not included.

@@ -22,6 +22,7 @@ use protocol::{ErrorCode, Str, Uuid, bounds};
 use wire::client::CallError;
 
 use super::ControllerLink;
+use crate::group_coordinator::GroupCoordinator;
 use crate::metadata_cache::MetadataCache;
 use crate::replicas::Replicas;
 
@@ -55,12 +56,17 @@ struct Position {
 
 /// Follows until it is dropped. Cancellation is safe between images; the replicas may then have taken over half of one,
 /// which only happens when the broker stops.
-pub async fn follow(link: Arc<ControllerLink>, metadata: Arc<MetadataCache>, replicas: Arc<Replicas>) {
+pub async fn follow(
+    link: Arc<ControllerLink>,
+    metadata: Arc<MetadataCache>,
+    replicas: Arc<Replicas>,
+    groups: Arc<GroupCoordinator>,
+) {
     let mut position = Position { image: Image::default(), epoch: -1, changes: Changes::default() };
     loop {
         let id = link.active();
         match step(&link, id, &mut position).await {
-            Ok(()) => publish(&link, &metadata, &replicas, &mut position).await,
+            Ok(()) => publish(&link, &metadata, &replicas, &groups, &mut position).await,
             Err(error) => {
                 match &error {
                     Error::NotActive { id, hint } => link.is_not_active(*id, *hint),
@@ -79,6 +85,7 @@ async fn publish(
     link: &ControllerLink,
     metadata: &MetadataCache,
     replicas: &Replicas,
+    groups: &GroupCoordinator,
     position: &mut Position,
 ) {
     let before = metadata.applied();
@@ -89,6 +96,7 @@ async fn publish(
     let image = Arc::new(position.image.clone());
     metadata.publish(Arc::clone(&image));
     replicas.apply(&before, &image, &changes).await;
+    groups.follow(&before, &image, &changes);
     let end_offset = image.end_offset;
     metadata.set_applied(image);
     link.applied(end_offset);

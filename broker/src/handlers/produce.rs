@@ -181,7 +181,8 @@ impl Appending<'_> {
         };
         let (count, bytes) = (batch.header.record_count.max(0) as u64, batch.size_bytes() as u64);
         let wants_all = self.acks == -1;
-        let produced = Produced { batch, rules, settings: Arc::clone(&settings), wants_all };
+        let settings_of = Arc::clone(&settings);
+        let produced = Produced { batch, rules, settings: settings_of, wants_all, leader_epoch: -1 };
         let appended = match partition.append_as_leader(produced).await {
             Ok(appended) => appended,
             Err(error) => return self.failed(partition, &error),

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use host::{DiskGone, Fs};
 use protocol::ids::Offset;
-use storage::Producer;
+use storage::{Producer, Read, ReadLimits};
 
 use super::{LeaderError, OffsetError, Partition};
 
@@ -21,7 +22,42 @@ pub enum DeleteRecordsError {
     Disk(#[from] DiskGone),
 }
 
+/// Why a log cannot be replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    #[error("the log cannot be read: {0}")]
+    Read(#[from] storage::ReadError),
+    #[error("the log cannot be read: {0}")]
+    Io(#[from] std::io::Error),
+    #[error("a part of it is in tiered storage, which is not served yet")]
+    Remote,
+    #[error(transparent)]
+    Disk(#[from] DiskGone),
+}
+
 impl Partition {
+    /// Batches from an offset on, up to the log end, whether they are committed or not: what a coordinator loads. The last
+    /// one may be cut off; empty at the end.
+    pub async fn replay_from(self: &Arc<Self>, from: Offset, bytes_max: u64) -> Result<Bytes, ReplayError> {
+        let partition = Arc::clone(self);
+        self.disk.run_slow(move |fs| partition.read_to_replay(fs, from, bytes_max)).await?
+    }
+
+    fn read_to_replay(&self, fs: &Fs, from: Offset, bytes_max: u64) -> Result<Bytes, ReplayError> {
+        let mut log = self.log();
+        let from = from.max(log.log_start_offset());
+        let limits = ReadLimits { upper: log.log_end_offset(), bytes_max, at_least_one: true };
+        let region = match log.read(fs, from, limits)? {
+            Read::Local(slice) => slice.region,
+            Read::Remote => return Err(ReplayError::Remote),
+        };
+        drop(log);
+        let Some(region) = region else { return Ok(Bytes::new()) };
+        let mut bytes = vec![0; region.length as usize];
+        region.file.read_exact_at(&mut bytes, region.position)?;
+        Ok(Bytes::from(bytes))
+    }
+
     /// Where an epoch of the leader's log ends, with the largest epoch up to it; None if the log never had it.
     pub async fn end_of_epoch(
         self: &Arc<Self>,

@@ -1,0 +1,245 @@
+//! One partition of `__consumer_offsets`: the groups that hash to it and their offsets.
+//!
+//! ```text
+//!  operation ─► the group that it names ─► classic/<request>     joins, syncs, heartbeats, leaves
+//!            └► offsets                 ─► commit, fetch, admin  whatever kind of group it is
+//! ```
+//! **Invariant:** a group is in the map exactly while it has members, a record in the log, or is somebody's first commit.
+
+mod admin;
+mod commit;
+mod expiry;
+mod fetch;
+
+use std::collections::BTreeMap;
+
+use protocol::messages::{HeartbeatRequest, LeaveGroupRequest, LeaveGroupResponse, SyncGroupRequest};
+use protocol::{ErrorCode, Str};
+
+use crate::classic::{self, ClassicGroup, Deadline, Turn};
+use crate::config::GroupConfig;
+use crate::machine::{Effects, Entry, Machine, Moment, Ticket};
+use crate::offsets::Offsets;
+use crate::operation::{Answer, Join, Operation};
+use crate::records::{self, Change};
+use crate::timers::Timers;
+
+/// See the module.
+#[derive(Debug)]
+pub struct GroupShard {
+    config: GroupConfig,
+    groups: BTreeMap<Str, ClassicGroup>,
+    offsets: Offsets,
+    timers: Timers<Deadline>,
+    /// What could not be read of the log.
+    unreadable: Vec<protocol::DecodeError>,
+}
+
+impl GroupShard {
+    pub fn new(config: GroupConfig) -> GroupShard {
+        GroupShard {
+            config,
+            groups: BTreeMap::new(),
+            offsets: Offsets::default(),
+            timers: Timers::default(),
+            unreadable: Vec::new(),
+        }
+    }
+
+    /// For metrics and tests.
+    pub fn group(&self, id: &str) -> Option<&ClassicGroup> {
+        self.groups.get(id)
+    }
+
+    pub fn group_count(&self) -> usize {
+        self.groups.len()
+    }
+
+    pub fn offsets(&self) -> &Offsets {
+        &self.offsets
+    }
+
+    /// Runs `decide` on a group that is there; None if it is not.
+    fn on_group<R>(
+        &mut self,
+        now: Moment,
+        effects: &mut Effects<Answer>,
+        id: &str,
+        decide: impl FnOnce(&mut ClassicGroup, &mut Turn<'_>) -> R,
+    ) -> Option<R> {
+        let group = self.groups.get_mut(id)?;
+        let mut turn = Turn { now, config: &self.config, timers: &mut self.timers, effects };
+        Some(decide(group, &mut turn))
+    }
+
+    fn join(&mut self, now: Moment, ticket: Ticket, join: &Join, effects: &mut Effects<Answer>) {
+        let request = &join.request;
+        let timeout = request.session_timeout_ms;
+        let timeouts = self.config.session_timeout_ms_min..=self.config.session_timeout_ms_max;
+        let is_there = self.groups.contains_key(&request.group_id);
+        let error = match () {
+            () if request.group_id.is_empty() => Some(ErrorCode::InvalidGroupId),
+            () if !timeouts.contains(&timeout) => Some(ErrorCode::InvalidSessionTimeout),
+            // A member of a group that is not there: it was deleted, or never was.
+            () if !is_there && !request.member_id.is_empty() => Some(ErrorCode::UnknownMemberId),
+            () => None,
+        };
+        if let Some(error) = error {
+            return effects.answer(ticket, classic::refused_join(&request.member_id, error));
+        }
+        if !is_there {
+            let id = request.group_id.detached();
+            let group = ClassicGroup::new(id.clone());
+            effects.entries.push(records::group(id.clone(), Some(group.to_record())));
+            self.groups.insert(id, group);
+        }
+        self.on_group(now, effects, &request.group_id, |group, turn| group.join(turn, ticket, join));
+    }
+
+    fn sync(
+        &mut self,
+        now: Moment,
+        ticket: Ticket,
+        request: &SyncGroupRequest,
+        effects: &mut Effects<Answer>,
+    ) {
+        let error = missing_group(&request.group_id);
+        let done =
+            self.on_group(now, effects, &request.group_id, |group, turn| group.sync(turn, ticket, request));
+        if done.is_none() {
+            effects.answer(ticket, classic::refused_sync(error));
+        }
+    }
+
+    fn heartbeat(
+        &mut self,
+        now: Moment,
+        request: &HeartbeatRequest,
+        effects: &mut Effects<Answer>,
+    ) -> ErrorCode {
+        let missing = missing_group(&request.group_id);
+        self.on_group(now, effects, &request.group_id, |group, turn| group.heartbeat(turn, request))
+            .unwrap_or(missing)
+    }
+
+    fn leave(
+        &mut self,
+        now: Moment,
+        request: &LeaveGroupRequest,
+        effects: &mut Effects<Answer>,
+    ) -> LeaveGroupResponse {
+        let error_code = missing_group(&request.group_id).code();
+        let left = self.on_group(now, effects, &request.group_id, |group, turn| group.leave(turn, request));
+        left.unwrap_or_else(|| LeaveGroupResponse { error_code, ..Default::default() })
+    }
+
+    fn due(&mut self, now: Moment, deadline: Deadline, effects: &mut Effects<Answer>) {
+        match deadline {
+            Deadline::Member(id, name) => {
+                self.on_group(now, effects, &id, |group, turn| group.silent(&name, turn));
+            }
+            Deadline::Join(id) => {
+                self.on_group(now, effects, &id, |group, turn| group.join_expired(turn));
+            }
+            Deadline::Sync(id) => {
+                self.on_group(now, effects, &id, |group, turn| group.sync_expired(turn));
+            }
+            Deadline::Expiry => self.expire_offsets(now, effects),
+        }
+    }
+
+    /// What could not be read of the log, for whoever writes the node's log.
+    pub fn take_unreadable(&mut self) -> Vec<protocol::DecodeError> {
+        std::mem::take(&mut self.unreadable)
+    }
+
+    fn apply_change(&mut self, change: Change, transaction: Option<i64>) {
+        match change {
+            Change::Offset(key, value) => {
+                // A group that only commits has no record of its own, and is a group all the same.
+                if transaction.is_none() && value.is_some() {
+                    let id = key.group.detached();
+                    self.groups.entry(id.clone()).or_insert_with(|| ClassicGroup::new(id));
+                }
+                self.offsets.apply(&key, value.as_ref(), transaction);
+            }
+            Change::Group(id, Some(value)) => {
+                let id = id.detached();
+                self.groups.insert(id.clone(), ClassicGroup::from_record(id, &value));
+            }
+            Change::Group(id, None) => {
+                self.groups.remove(&id);
+            }
+            Change::Other => {}
+        }
+    }
+}
+
+/// What a member is told that names a group which is not there.
+fn missing_group(id: &str) -> ErrorCode {
+    if id.is_empty() { ErrorCode::InvalidGroupId } else { ErrorCode::UnknownMemberId }
+}
+
+impl Machine for GroupShard {
+    type Operation = Operation;
+    type Answer = Answer;
+
+    fn perform(&mut self, now: Moment, ticket: Ticket, operation: Operation, effects: &mut Effects<Answer>) {
+        let answer = match operation {
+            Operation::Join(join) => return self.join(now, ticket, &join, effects),
+            Operation::Sync(request) => return self.sync(now, ticket, &request, effects),
+            Operation::Heartbeat(request) => Answer::Heartbeat(self.heartbeat(now, &request, effects)),
+            Operation::Leave(request) => Answer::Leave(self.leave(now, &request, effects)),
+            Operation::Commit(commit) => Answer::Commit(self.commit(now, &commit, effects)),
+            Operation::Fetch(fetch) => Answer::Fetch(self.fetch(&fetch)),
+            Operation::DeleteOffsets { group, partitions } => {
+                Answer::DeleteOffsets(self.delete_offsets(&group, &partitions, effects))
+            }
+            Operation::Describe(id) => Answer::Describe(self.describe(&id)),
+            Operation::List { states, types } => Answer::List(self.list(&states, &types)),
+            Operation::DeleteGroup(id) => Answer::DeleteGroup(self.delete_group(&id, effects)),
+            Operation::TopicsDeleted(topics) => {
+                self.forget_topics(&topics, effects);
+                Answer::Done
+            }
+        };
+        effects.answer(ticket, answer);
+    }
+
+    fn expire(&mut self, now: Moment, effects: &mut Effects<Answer>) {
+        // What is written stands in one batch: the rest is due at the next call.
+        while effects.size_bytes() < self.config.batch_bytes_max / 2
+            && let Some(deadline) = self.timers.take_due(now.timer_ms)
+        {
+            self.due(now, deadline, effects);
+        }
+    }
+
+    fn next_deadline_ms(&self) -> Option<i64> {
+        self.timers.next_deadline_ms()
+    }
+
+    fn replay(&mut self, entry: &Entry, transaction: Option<i64>) {
+        match records::read(entry) {
+            Ok(change) => self.apply_change(change, transaction),
+            // Kafka, too, goes on without a record that it cannot read: one bad record must not keep a whole shard away.
+            Err(error) => self.unreadable.push(error),
+        }
+    }
+
+    fn replay_end_of_transaction(&mut self, producer_id: i64, is_commit: bool) {
+        self.offsets.end_transaction(producer_id, is_commit);
+        let groups: Vec<Str> = self.offsets.groups().cloned().collect();
+        for id in groups {
+            self.groups.entry(id.clone()).or_insert_with(|| ClassicGroup::new(id));
+        }
+    }
+
+    fn loaded(&mut self, now: Moment, effects: &mut Effects<Answer>) {
+        let mut turn = Turn { now, config: &self.config, timers: &mut self.timers, effects };
+        for group in self.groups.values_mut() {
+            group.loaded(&mut turn);
+        }
+        self.timers.set(Deadline::Expiry, now.timer_ms + self.config.retention_check_interval_ms);
+    }
+}
