@@ -10,6 +10,8 @@ mod admin;
 mod commit;
 mod expiry;
 mod fetch;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
