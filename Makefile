@@ -22,7 +22,7 @@ build: deps ## leaves target/release/weir
 deps: ## what the build lacks: system packages, and the RocksDB library once per machine
 	@tools/deps.sh
 
-test-deps: deps ## what the tests with other people's programs lack: kcat, Java, Maven, Kafka's own jars
+test-deps: deps ## what the tests with other people's programs lack: kcat, Kafka's own tools, clients of five languages
 	@tests/runtimes.sh install
 
 test: build ## every test; those whose runtime is missing are skipped with a word, or fail with CI=true

@@ -1,17 +1,21 @@
 #!/usr/bin/env bash
-# The programs of others that the tests run against Weir: kcat, and Apache Kafka's own tools.
+# The programs of others that the tests run against Weir: kcat, Apache Kafka's own tools, clients of five languages.
 #
 #   tests/runtimes.sh install            installs what is missing, saying what and why
-#   tests/runtimes.sh have NAME          exit 0 if NAME (kcat, kafka) can be used
+#   tests/runtimes.sh have NAME          exit 0 if NAME (kcat, kafka, a client) can be used
+#   tests/runtimes.sh client NAME ARG... runs tests/clients' scenario: java, librdkafka, aiokafka, franz-go, kafkajs
 #   tests/runtimes.sh kafka TOOL ARG...  runs one of Kafka's tools, e.g. kafka topics --list ...
 #   tests/runtimes.sh java ARG...        java with Kafka's jars on its class path
 #
-# Kafka's jars come from Maven Central once per machine, into the cache.
+# Kafka's jars and the clients' packages come once per machine, into the cache.
 set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 KAFKA_VERSION=${KAFKA_VERSION:-4.3.1}
 cache=${WEIR_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/weir}
 jars=$cache/kafka-$KAFKA_VERSION
+clients=$cache/clients
 
 say() { echo "runtimes: $*" >&2; }
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
@@ -19,7 +23,10 @@ as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 install_packages() {
   local want=()
   command -v kcat >/dev/null || want+=(kcat)
-  command -v java >/dev/null || want+=(default-jre-headless)
+  command -v javac >/dev/null || want+=(default-jdk-headless)
+  python3 -c 'import venv, ensurepip' 2>/dev/null || want+=(python3-venv)
+  command -v go >/dev/null || want+=(golang-go)
+  command -v npm >/dev/null || want+=(nodejs npm)
   [ -e "$jars/.done" ] || command -v mvn >/dev/null || want+=(maven)
   [ "${#want[@]}" = 0 ] && return
   command -v apt-get >/dev/null || { say "please install: ${want[*]}"; exit 1; }
@@ -44,6 +51,49 @@ fetch_kafka() {
   } > "$jars/pom.xml"
   mvn -q -B -f "$jars/pom.xml" dependency:copy-dependencies -DoutputDirectory="$jars/libs" >&2
   touch "$jars/.done"
+}
+
+# Each is made anew when its list of packages changes.
+fetch_clients() {
+  local list
+  mkdir -p "$clients"
+  list=$here/clients/python/requirements.txt
+  if ! cmp -s "$list" "$clients/python/.done"; then
+    say "fetching the clients of Python: confluent-kafka, aiokafka"
+    python3 -m venv --clear "$clients/python"
+    "$clients/python/bin/pip" -q --disable-pip-version-check install -r "$list"
+    cp "$list" "$clients/python/.done"
+  fi
+  list=$here/clients/javascript/package.json
+  if ! cmp -s "$list" "$clients/javascript/.done"; then
+    say "fetching the client of JavaScript: kafkajs"
+    mkdir -p "$clients/javascript"
+    cp "$list" "$clients/javascript/"
+    (cd "$clients/javascript" && npm install --no-package-lock --ignore-scripts --silent --no-fund --no-audit >&2)
+    cp "$list" "$clients/javascript/.done"
+  fi
+  if ! cat "$here"/clients/go/{go.mod,scenario.go} | cmp -s - "$clients/go/.done"; then
+    say "building the client of Go: franz-go"
+    mkdir -p "$clients/go"
+    if (cd "$here/clients/go" && go build -o "$clients/go/scenario" .); then
+      cat "$here"/clients/go/{go.mod,scenario.go} > "$clients/go/.done"
+    else
+      say "franz-go wants a newer Go than $(go version): its test will be skipped"
+    fi
+  fi
+}
+
+run_client() {
+  local name=$1
+  shift
+  case $name in
+    java) jvm "$here/clients/java/Scenario.java" "$@" ;;
+    librdkafka) exec "$clients/python/bin/python" "$here/clients/python/librdkafka.py" "$@" ;;
+    aiokafka) exec "$clients/python/bin/python" "$here/clients/python/aio.py" "$@" ;;
+    franz-go) exec "$clients/go/scenario" "$@" ;;
+    kafkajs) NODE_PATH=$clients/javascript/node_modules exec node "$here/clients/javascript/scenario.js" "$@" ;;
+    *) say "no such client: $name"; exit 2 ;;
+  esac
 }
 
 jvm() {
@@ -83,15 +133,21 @@ case ${1:-} in
   install)
     install_packages
     fetch_kafka
+    fetch_clients
     ;;
   have)
     case ${2:-} in
       kcat) command -v kcat >/dev/null ;;
       kafka) command -v java >/dev/null && [ -e "$jars/.done" ] ;;
+      java) command -v javac >/dev/null && [ -e "$jars/.done" ] ;;
+      librdkafka | aiokafka) [ -e "$clients/python/.done" ] ;;
+      franz-go) [ -e "$clients/go/.done" ] ;;
+      kafkajs) [ -e "$clients/javascript/.done" ] ;;
       *) exit 2 ;;
     esac
     ;;
   kafka) shift; kafka_tool "$@" ;;
+  client) shift; run_client "$@" ;;
   java) shift; jvm "$@" ;;
-  *) sed -n '2,10p' "$0" >&2; exit 2 ;;
+  *) sed -n '2,11p' "$0" >&2; exit 2 ;;
 esac

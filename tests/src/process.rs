@@ -190,7 +190,7 @@ impl Drop for Node {
 pub mod runtimes {
     use super::*;
 
-    /// Whether `name` (`kcat`, `kafka`) is here. Missing: a loud word for a person, a failure for CI.
+    /// Whether `name` (`kcat`, `kafka`, a client) is here. Missing: a loud word for a person, a failure for CI.
     pub fn have(name: &str) -> bool {
         let found = script().args(["have", name]).status().is_ok_and(|s| s.success());
         if !found {
@@ -225,6 +225,13 @@ pub mod runtimes {
         let mut command = script();
         command.args(["kafka", tool]).args(args);
         run(command, input)
+    }
+
+    /// The scenario of `tests/clients` in one of its languages, ready to be started.
+    pub fn client(name: &str, args: &[&str]) -> Command {
+        let mut command = script();
+        command.args(["client", name]).args(args);
+        command
     }
 
     pub fn kcat(args: &[&str], input: &[u8]) -> String {

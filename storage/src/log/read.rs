@@ -29,7 +29,7 @@ pub struct ReadLimits {
     /// Nothing at or beyond this offset: the high watermark, the last stable offset, or the log end.
     pub upper: Offset,
     pub bytes_max: u64,
-    /// Give the first batch even if it is larger than `bytes_max`.
+    /// Give the first batch even if it is larger than `bytes_max`. Otherwise such a batch is not given at all.
     pub at_least_one: bool,
 }
 
@@ -114,7 +114,8 @@ impl Log {
         let whole_first = first.header.size_bytes() as u64;
         let most = if limits.at_least_one { limits.bytes_max.max(whole_first) } else { limits.bytes_max };
         let length = available.min(most);
-        if length == 0 {
+        // Later batches may be cut off, the first may not: a client would take it for one that it can never read.
+        if length < whole_first {
             return Ok(None);
         }
         let file = self.segments[at].log_file(fs)?.clone();
