@@ -91,6 +91,14 @@ impl Plan {
         for name in configs.unknown() {
             write_note(&format!("{name} is not a setting that Kafka 4.3 or Weir knows; it is ignored"));
         }
+        let idle: Vec<&str> = configs
+            .set_values()
+            .map(|(name, _)| name)
+            .filter(|name| config::is_without_effect(name))
+            .collect();
+        if !idle.is_empty() {
+            write_note(&format!("these settings have no effect yet: {}", idle.join(", ")));
+        }
         let roles = items(&configs, "process.roles");
         if let Some(role) = roles.iter().find(|r| !["broker", "controller"].contains(&r.as_str())) {
             return Err(format!("process.roles: {role:?} is no role; broker, controller or both are"));

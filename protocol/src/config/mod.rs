@@ -24,7 +24,7 @@ pub use endpoints::{
     Endpoint, EndpointError, SecurityProtocol, SecurityProtocols, parse_listeners, parse_voters,
 };
 pub use table::{
-    Definitions, Synonym, broker_quota, client_metrics, group, group_synonym, ip, server, topic,
-    topic_synonyms, user,
+    Definitions, Synonym, broker_quota, client_metrics, group, group_synonym, ip, is_without_effect, server,
+    topic, topic_synonyms, user,
 };
 pub use value::{ConfigError, Value};

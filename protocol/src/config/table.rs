@@ -20,6 +20,7 @@ use super::definition::{Check, Default, Definition, Importance, Mode, Type};
 
 const KAFKA: &str = include_str!("../../schema/configs-4.3.1.table");
 const WEIR: &str = include_str!("../../schema/configs-weir.table");
+const WITHOUT_EFFECT: &str = include_str!("../../schema/configs-without-effect.txt");
 
 /// The names of one kind of resource, in order.
 #[derive(Debug, Default)]
@@ -100,6 +101,12 @@ pub fn ip() -> &'static Definitions {
 /// Throttles of a broker, which exist as dynamic configs only.
 pub fn broker_quota() -> &'static Definitions {
     section("broker-quota")
+}
+
+/// Whether a server config is known and not acted upon yet.
+pub fn is_without_effect(name: &str) -> bool {
+    let server = WITHOUT_EFFECT.split("\n[").find(|section| section.starts_with("server]"));
+    server.is_some_and(|section| section.lines().any(|line| line == name))
 }
 
 /// The server configs that a topic config's default follows, the first that is set before the others.
