@@ -48,6 +48,8 @@ pub fn table() -> Table<Broker> {
         Api::new(describe_producers::handle),
         Api::raw(ApiKey::UnregisterBroker, unregister_broker::forward),
         Api::new(list_config_resources::handle),
+        Api::new(consumer_group_heartbeat::handle),
+        Api::new(consumer_group_describe::handle),
         Api::new(describe_topic_partitions::handle),
     ])
 }

@@ -43,8 +43,18 @@ fn run(client: &str, protocol: &str) {
 }
 
 #[test]
+fn java_consumer() {
+    run("java", "consumer");
+}
+
+#[test]
 fn java_classic() {
     run("java", "classic");
+}
+
+#[test]
+fn librdkafka_consumer() {
+    run("librdkafka", "consumer");
 }
 
 #[test]

@@ -65,6 +65,8 @@ impl State {
 pub enum Deadline {
     /// A member of a group, or one that was only given its name, is silent.
     Member(Str, Str),
+    /// A member of a consumer group does not give back what it was asked for.
+    Revocation(Str, Str),
     /// Not all have joined.
     Join(Str),
     /// Not all have asked for their assignment.

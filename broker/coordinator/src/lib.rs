@@ -1,4 +1,4 @@
-//! Replicated state machines on internal topics: classic groups and offsets now; consumer, share and streams groups and
+//! Replicated state machines on internal topics: classic and consumer groups and offsets now; share and streams groups and
 //! transactions stand on the same seam.
 //!
 //! ```text
@@ -8,6 +8,8 @@
 
 mod classic;
 mod config;
+mod consumer;
+mod group;
 mod machine;
 mod offsets;
 mod operation;
@@ -17,9 +19,11 @@ mod timers;
 
 pub use classic::{ClassicGroup, Deadline, State};
 pub use config::GroupConfig;
+pub use consumer::assignor::Assignor;
+pub use consumer::{ConsumerGroup, ConsumerSettings, ConsumerState, Refusal};
 pub use machine::{Effects, Entry, Machine, Moment, Ticket};
 pub use offsets::{Committed, Offsets, TopicPartition};
-pub use operation::{Answer, Commit, Fetch, Fetched, Join, Operation};
+pub use operation::{Answer, Beat, Commit, Fetch, Fetched, Join, Operation};
 pub use shard::GroupShard;
 pub use timers::Timers;
 

@@ -2,15 +2,20 @@
 //!
 //! Requests and answers are Kafka's own messages where one concerns one group; the handlers split and join the others.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use metadata::Topics;
 use protocol::messages::describe_groups_response::DescribedGroup;
 use protocol::messages::list_groups_response::ListedGroup;
 use protocol::messages::{
-    HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse,
-    OffsetCommitValue, SyncGroupRequest, SyncGroupResponse,
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, HeartbeatRequest, JoinGroupRequest,
+    JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse, OffsetCommitValue, SyncGroupRequest,
+    SyncGroupResponse,
 };
 use protocol::{ErrorCode, Str, Uuid};
 
+use crate::consumer::{ConsumerSettings, Refusal};
 use crate::offsets::{Committed, TopicPartition};
 
 /// JoinGroup, and what it does not say itself.
@@ -23,6 +28,21 @@ pub struct Join {
     pub client_host: Str,
     /// For the name of a new member.
     pub unique: Uuid,
+}
+
+/// ConsumerGroupHeartbeat, and what it does not say itself.
+#[derive(Clone, Debug)]
+pub struct Beat {
+    pub request: ConsumerGroupHeartbeatRequest,
+    pub version: i16,
+    pub client_id: Str,
+    /// `/` and the address, as Kafka writes it.
+    pub client_host: Str,
+    /// For the name of a new member of version 0.
+    pub unique: Uuid,
+    /// The topics of the cluster now.
+    pub topics: Arc<Topics>,
+    pub settings: ConsumerSettings,
 }
 
 /// OffsetCommit of one group.
@@ -40,6 +60,8 @@ pub struct Commit {
 #[derive(Clone, Debug)]
 pub struct Fetch {
     pub group: Str,
+    /// Who asks as a member of a consumer group, and its epoch.
+    pub member: Option<(Str, i32)>,
     /// None: all that there are.
     pub partitions: Option<Vec<TopicPartition>>,
     pub require_stable: bool,
@@ -53,6 +75,8 @@ pub enum Operation {
     Heartbeat(HeartbeatRequest),
     /// In the form of version 3 and later: a list of members.
     Leave(LeaveGroupRequest),
+    ConsumerHeartbeat(Beat),
+    ConsumerDescribe(Str, Arc<Topics>),
     Commit(Commit),
     Fetch(Fetch),
     DeleteOffsets {
@@ -83,8 +107,10 @@ pub enum Answer {
     Sync(SyncGroupResponse),
     Heartbeat(ErrorCode),
     Leave(LeaveGroupResponse),
+    ConsumerHeartbeat(Result<ConsumerGroupHeartbeatResponse, Refusal>),
+    ConsumerDescribe(protocol::messages::consumer_group_describe_response::DescribedGroup),
     Commit(Result<Vec<ErrorCode>, ErrorCode>),
-    Fetch(Vec<Fetched>),
+    Fetch(Result<Vec<Fetched>, ErrorCode>),
     DeleteOffsets(Result<Vec<ErrorCode>, ErrorCode>),
     Describe(DescribedGroup),
     List(Vec<ListedGroup>),

@@ -26,6 +26,8 @@ const OFFSET_COMMIT_VERSION_WITH_EXPIRY: i16 = 1;
 pub(crate) enum Change {
     Offset(OffsetCommitKey, Option<OffsetCommitValue>),
     Group(Str, Option<GroupMetadataValue>),
+    /// Of a consumer group: the group, and the record.
+    Consumer(Str, Box<(GroupKey, Option<GroupValue>)>),
     /// Of a kind that is not understood yet.
     Other,
 }
@@ -56,8 +58,23 @@ pub(crate) fn read(entry: &Entry) -> Result<Change, DecodeError> {
         (GroupKey::GroupMetadata(key), Some(GroupValue::GroupMetadata(value))) => {
             Change::Group(key.group, Some(value))
         }
-        _ => Change::Other,
+        (key, value) => match consumer_group_of(&key) {
+            Some(id) => Change::Consumer(id.clone(), Box::new((key, value))),
+            None => Change::Other,
+        },
     })
+}
+
+fn consumer_group_of(key: &GroupKey) -> Option<&Str> {
+    match key {
+        GroupKey::ConsumerGroupMetadata(key) => Some(&key.group_id),
+        GroupKey::ConsumerGroupMemberMetadata(key) => Some(&key.group_id),
+        GroupKey::ConsumerGroupTargetAssignmentMetadata(key) => Some(&key.group_id),
+        GroupKey::ConsumerGroupTargetAssignmentMember(key) => Some(&key.group_id),
+        GroupKey::ConsumerGroupCurrentMemberAssignment(key) => Some(&key.group_id),
+        GroupKey::ConsumerGroupRegularExpression(key) => Some(&key.group_id),
+        _ => None,
+    }
 }
 
 /// What Kafka 0.8 wrote.
@@ -104,6 +121,12 @@ pub(crate) fn group(group: Str, value: Option<GroupMetadataValue>) -> Entry {
         encode_value(&value, GROUP_METADATA_VERSION).expect("strings of requests fit records")
     });
     entry(GroupKey::GroupMetadata(GroupMetadataKey { group }), encoded)
+}
+
+/// A record of a group of the newer kinds, or its tombstone. All values of these types have one version.
+pub(crate) fn modern(key: &GroupKey, value: Option<&GroupValue>) -> Entry {
+    let value = value.map(|value| encode_value(value, 0).expect("strings of requests fit records"));
+    Entry { key: encode_key(key).expect("strings of requests fit records"), value }
 }
 
 fn entry(key: GroupKey, value: Option<Bytes>) -> Entry {

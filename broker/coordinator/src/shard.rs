@@ -8,6 +8,7 @@
 
 mod admin;
 mod commit;
+mod consumer;
 mod expiry;
 mod fetch;
 #[cfg(test)]
@@ -15,11 +16,16 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use protocol::messages::{HeartbeatRequest, LeaveGroupRequest, LeaveGroupResponse, SyncGroupRequest};
+use protocol::messages::leave_group_response::MemberResponse;
+use protocol::messages::{
+    GroupKey, GroupValue, HeartbeatRequest, LeaveGroupRequest, LeaveGroupResponse, SyncGroupRequest,
+};
 use protocol::{ErrorCode, Str};
 
 use crate::classic::{self, ClassicGroup, Deadline, Turn};
 use crate::config::GroupConfig;
+use crate::consumer::ConsumerGroup;
+use crate::group::Group;
 use crate::machine::{Effects, Entry, Machine, Moment, Ticket};
 use crate::offsets::Offsets;
 use crate::operation::{Answer, Join, Operation};
@@ -30,7 +36,7 @@ use crate::timers::Timers;
 #[derive(Debug)]
 pub struct GroupShard {
     config: GroupConfig,
-    groups: BTreeMap<Str, ClassicGroup>,
+    groups: BTreeMap<Str, Group>,
     offsets: Offsets,
     timers: Timers<Deadline>,
     /// What could not be read of the log.
@@ -48,9 +54,20 @@ impl GroupShard {
         }
     }
 
-    /// For metrics and tests.
+    /// A classic group, for tests.
     pub fn group(&self, id: &str) -> Option<&ClassicGroup> {
-        self.groups.get(id)
+        match self.groups.get(id)? {
+            Group::Classic(group) => Some(group),
+            Group::Consumer(_) => None,
+        }
+    }
+
+    /// A consumer group, for tests.
+    pub fn consumer_group(&self, id: &str) -> Option<&ConsumerGroup> {
+        match self.groups.get(id)? {
+            Group::Consumer(group) => Some(group),
+            Group::Classic(_) => None,
+        }
     }
 
     pub fn group_count(&self) -> usize {
@@ -61,7 +78,7 @@ impl GroupShard {
         &self.offsets
     }
 
-    /// Runs `decide` on a group that is there; None if it is not.
+    /// Runs `decide` on a classic group that is there; None if it is not.
     fn on_group<R>(
         &mut self,
         now: Moment,
@@ -69,7 +86,7 @@ impl GroupShard {
         id: &str,
         decide: impl FnOnce(&mut ClassicGroup, &mut Turn<'_>) -> R,
     ) -> Option<R> {
-        let group = self.groups.get_mut(id)?;
+        let Group::Classic(group) = self.groups.get_mut(id)? else { return None };
         let mut turn = Turn { now, config: &self.config, timers: &mut self.timers, effects };
         Some(decide(group, &mut turn))
     }
@@ -78,10 +95,14 @@ impl GroupShard {
         let request = &join.request;
         let timeout = request.session_timeout_ms;
         let timeouts = self.config.session_timeout_ms_min..=self.config.session_timeout_ms_max;
-        let is_there = self.groups.contains_key(&request.group_id);
+        let is_there = matches!(self.groups.get(&request.group_id), Some(Group::Classic(_)));
+        let is_of_consumers =
+            matches!(self.groups.get(&request.group_id), Some(g @ Group::Consumer(_)) if !g.is_empty());
         let error = match () {
             () if request.group_id.is_empty() => Some(ErrorCode::InvalidGroupId),
             () if !timeouts.contains(&timeout) => Some(ErrorCode::InvalidSessionTimeout),
+            // Its members speak another protocol; both in one group are not served yet.
+            () if is_of_consumers => Some(ErrorCode::InconsistentGroupProtocol),
             // A member of a group that is not there: it was deleted, or never was.
             () if !is_there && !request.member_id.is_empty() => Some(ErrorCode::UnknownMemberId),
             () => None,
@@ -91,9 +112,10 @@ impl GroupShard {
         }
         if !is_there {
             let id = request.group_id.detached();
+            self.forget_group(now, &id, effects);
             let group = ClassicGroup::new(id.clone());
             effects.entries.push(records::group(id.clone(), Some(group.to_record())));
-            self.groups.insert(id, group);
+            self.groups.insert(id, Group::Classic(group));
         }
         self.on_group(now, effects, &request.group_id, |group, turn| group.join(turn, ticket, join));
     }
@@ -131,14 +153,29 @@ impl GroupShard {
         effects: &mut Effects<Answer>,
     ) -> LeaveGroupResponse {
         let error_code = missing_group(&request.group_id).code();
+        if let Some(Group::Consumer(group)) = self.groups.get_mut(&request.group_id) {
+            let mut turn = Turn { now, config: &self.config, timers: &mut self.timers, effects };
+            let members = request.members.iter().map(|asked| MemberResponse {
+                member_id: asked.member_id.clone(),
+                group_instance_id: asked.group_instance_id.clone(),
+                error_code: group.leave_by_name(&mut turn, asked).code(),
+                ..Default::default()
+            });
+            return LeaveGroupResponse { members: members.collect(), ..Default::default() };
+        }
         let left = self.on_group(now, effects, &request.group_id, |group, turn| group.leave(turn, request));
         left.unwrap_or_else(|| LeaveGroupResponse { error_code, ..Default::default() })
     }
 
     fn due(&mut self, now: Moment, deadline: Deadline, effects: &mut Effects<Answer>) {
         match deadline {
-            Deadline::Member(id, name) => {
-                self.on_group(now, effects, &id, |group, turn| group.silent(&name, turn));
+            Deadline::Member(id, name) | Deadline::Revocation(id, name) => {
+                let mut turn = Turn { now, config: &self.config, timers: &mut self.timers, effects };
+                match self.groups.get_mut(&id) {
+                    Some(Group::Classic(group)) => group.silent(&name, &mut turn),
+                    Some(Group::Consumer(group)) => group.fence(&mut turn, &name),
+                    None => {}
+                }
             }
             Deadline::Join(id) => {
                 self.on_group(now, effects, &id, |group, turn| group.join_expired(turn));
@@ -161,18 +198,38 @@ impl GroupShard {
                 // A group that only commits has no record of its own, and is a group all the same.
                 if transaction.is_none() && value.is_some() {
                     let id = key.group.detached();
-                    self.groups.entry(id.clone()).or_insert_with(|| ClassicGroup::new(id));
+                    self.groups.entry(id.clone()).or_insert_with(|| Group::Classic(ClassicGroup::new(id)));
                 }
                 self.offsets.apply(&key, value.as_ref(), transaction);
             }
             Change::Group(id, Some(value)) => {
                 let id = id.detached();
-                self.groups.insert(id.clone(), ClassicGroup::from_record(id, &value));
+                let group = ClassicGroup::from_record(id.clone(), &value);
+                self.groups.insert(id, Group::Classic(group));
             }
             Change::Group(id, None) => {
                 self.groups.remove(&id);
             }
+            Change::Consumer(id, record) => {
+                self.apply_consumer_change(&id, &record.0, record.1.as_ref());
+            }
             Change::Other => {}
+        }
+    }
+
+    fn apply_consumer_change(&mut self, id: &Str, key: &GroupKey, value: Option<&GroupValue>) {
+        let is_there = matches!(self.groups.get(id), Some(Group::Consumer(_)));
+        if value.is_none() && matches!(key, GroupKey::ConsumerGroupMetadata(_)) {
+            if is_there {
+                self.groups.remove(id);
+            }
+            return;
+        }
+        if !is_there && value.is_some() {
+            self.groups.insert(id.detached(), Group::Consumer(ConsumerGroup::new(id.detached())));
+        }
+        if let Some(Group::Consumer(group)) = self.groups.get_mut(id) {
+            group.apply(key, value);
         }
     }
 }
@@ -192,6 +249,12 @@ impl Machine for GroupShard {
             Operation::Sync(request) => return self.sync(now, ticket, &request, effects),
             Operation::Heartbeat(request) => Answer::Heartbeat(self.heartbeat(now, &request, effects)),
             Operation::Leave(request) => Answer::Leave(self.leave(now, &request, effects)),
+            Operation::ConsumerHeartbeat(beat) => {
+                Answer::ConsumerHeartbeat(self.consumer_heartbeat(now, &beat, effects))
+            }
+            Operation::ConsumerDescribe(id, topics) => {
+                Answer::ConsumerDescribe(self.consumer_describe(&id, &topics))
+            }
             Operation::Commit(commit) => Answer::Commit(self.commit(now, &commit, effects)),
             Operation::Fetch(fetch) => Answer::Fetch(self.fetch(&fetch)),
             Operation::DeleteOffsets { group, partitions } => {
@@ -199,7 +262,7 @@ impl Machine for GroupShard {
             }
             Operation::Describe(id) => Answer::Describe(self.describe(&id)),
             Operation::List { states, types } => Answer::List(self.list(&states, &types)),
-            Operation::DeleteGroup(id) => Answer::DeleteGroup(self.delete_group(&id, effects)),
+            Operation::DeleteGroup(id) => Answer::DeleteGroup(self.delete_group(now, &id, effects)),
             Operation::TopicsDeleted(topics) => {
                 self.forget_topics(&topics, effects);
                 Answer::Done
@@ -233,7 +296,7 @@ impl Machine for GroupShard {
         self.offsets.end_transaction(producer_id, is_commit);
         let groups: Vec<Str> = self.offsets.groups().cloned().collect();
         for id in groups {
-            self.groups.entry(id.clone()).or_insert_with(|| ClassicGroup::new(id));
+            self.groups.entry(id.clone()).or_insert_with(|| Group::Classic(ClassicGroup::new(id)));
         }
     }
 

@@ -100,7 +100,10 @@ fn ask(
             }
         }
     }
-    let fetch = Fetch { group: group.group_id.clone(), partitions, require_stable };
+    // An administrator names no member.
+    let member =
+        group.member_id.clone().filter(|_| group.member_epoch >= 0).map(|id| (id, group.member_epoch));
+    let fetch = Fetch { group: group.group_id.clone(), member, partitions, require_stable };
     let answer = broker.groups.submit(&group.group_id, Asked::Fetch(fetch));
     let answer = answer.map(|answer| Box::pin(answer) as Answered);
     Waiting { group, refused, answer }
@@ -116,6 +119,10 @@ async fn tell(cx: &Context, image: &Image, waiting: Waiting) -> OffsetFetchRespo
     let fetched = match answer {
         Ok(Answer::Fetch(fetched)) => fetched,
         Ok(other) => unreachable!("a fetch of offsets is answered with {other:?}"),
+        Err(error) => Err(error),
+    };
+    let fetched = match fetched {
+        Ok(fetched) => fetched,
         Err(error) if cx.version < 2 => {
             // Version 1 has no other place for an error than the partitions.
             let all = waiting.group.topics.iter().flatten();

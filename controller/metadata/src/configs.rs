@@ -46,6 +46,10 @@ impl ConfigResource {
         ConfigResource { kind: ResourceType::BROKER, name: Str::from(id.to_string()) }
     }
 
+    pub fn group(id: &str) -> ConfigResource {
+        ConfigResource { kind: ResourceType::GROUP, name: Str::from(id) }
+    }
+
     /// The dynamic default of all brokers.
     pub fn cluster_default() -> ConfigResource {
         ConfigResource { kind: ResourceType::BROKER, name: Str::from_static("") }

@@ -32,7 +32,7 @@ public class Scenario {
         Set<String> read = new ConcurrentSkipListSet<>();
         Member a = new Member(group, read), b = new Member(group, read);
         await(() -> read.containsAll(expected), "two members read everything");
-        check(a.owned() + b.owned() == PARTITIONS && a.owned() > 0 && b.owned() > 0, "they share the partitions");
+        await(() -> a.owned() + b.owned() == PARTITIONS && a.owned() > 0 && b.owned() > 0, "they share the partitions");
 
         // kill -9 of the node under a running producer and a running group.
         try (KafkaProducer<String, byte[]> producer = producer("lz4")) {

@@ -73,16 +73,10 @@ class Member:
         if PROTOCOL == "classic":
             config.update({"session.timeout.ms": 10000, "heartbeat.interval.ms": 500})
         consumer = Consumer(config)
-
-        def assigned(_consumer, partitions):
-            self.owned = len(partitions)
-
-        def revoked(_consumer, _partitions):
-            self.owned = 0
-
-        consumer.subscribe([TOPIC], on_assign=assigned, on_revoke=revoked)
+        consumer.subscribe([TOPIC])
         while not self.leaves:
             message = consumer.poll(0.05)
+            self.owned = len(consumer.assignment())
             if message is None:
                 continue
             if message.error():
@@ -100,7 +94,8 @@ class Member:
                 return
             except KafkaException as error:
                 retried = (KafkaError._WAIT_COORD, KafkaError._TRANSPORT, KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-                           KafkaError.NOT_COORDINATOR, KafkaError._TIMED_OUT, KafkaError.COORDINATOR_NOT_AVAILABLE)
+                           KafkaError.NOT_COORDINATOR, KafkaError._TIMED_OUT, KafkaError.COORDINATOR_NOT_AVAILABLE,
+                           KafkaError.STALE_MEMBER_EPOCH)
                 check(error.args[0].code() in retried, f"commit: {error}")
                 time.sleep(0.1)
         fail("a commit was never taken")

@@ -6,22 +6,22 @@ use protocol::{ErrorCode, Str};
 
 use super::GroupShard;
 use super::commit::key;
-use crate::classic::{ClassicGroup, State};
-use crate::machine::Effects;
+use crate::classic::{State, Turn};
+use crate::group::Group;
+use crate::machine::{Effects, Moment};
 use crate::offsets::TopicPartition;
 use crate::operation::Answer;
 use crate::records;
 
-/// Kafka's name of this kind of group (KIP-848).
-const CLASSIC: &str = "classic";
-
 impl GroupShard {
     /// A group that is not there is `Dead`; which versions call that an error is the handler's business.
     pub(super) fn describe(&self, id: &Str) -> DescribedGroup {
-        let Some(group) = self.groups.get(id) else {
+        let Some(Group::Classic(group)) = self.groups.get(id) else {
+            let is_other = self.groups.contains_key(id);
+            let why = if is_other { "is not a classic group" } else { "not found" };
             return DescribedGroup {
                 error_code: ErrorCode::GroupIdNotFound.code(),
-                error_message: Some(Str::from(format!("Group {id} not found."))),
+                error_message: Some(Str::from(format!("Group {id} {why}."))),
                 group_id: id.clone(),
                 group_state: Str::from_static("Dead"),
                 ..Default::default()
@@ -53,19 +53,19 @@ impl GroupShard {
         let passes = |filter: &[Str], name: &str| {
             filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(name))
         };
-        let listed = self.groups.values().filter(|group| passes(states, group.state.name()));
-        let listed = listed.filter(|_| passes(types, CLASSIC));
-        let one = |group: &ClassicGroup| ListedGroup {
-            group_id: group.id.clone(),
-            protocol_type: group.protocol_type.clone().unwrap_or_default(),
-            group_state: Str::from_static(group.state.name()),
-            group_type: Str::from_static(CLASSIC),
+        let listed = self.groups.iter().filter(|(_, group)| passes(states, group.state_name()));
+        let listed = listed.filter(|(_, group)| passes(types, group.kind()));
+        let one = |(id, group): (&Str, &Group)| ListedGroup {
+            group_id: id.clone(),
+            protocol_type: group.protocol_type(),
+            group_state: Str::from_static(group.state_name()),
+            group_type: Str::from_static(group.kind()),
             ..Default::default()
         };
         listed.map(one).collect()
     }
 
-    pub(super) fn delete_group(&mut self, id: &Str, effects: &mut Effects<Answer>) -> ErrorCode {
+    pub(super) fn delete_group(&mut self, now: Moment, id: &Str, effects: &mut Effects<Answer>) -> ErrorCode {
         match self.groups.get(id) {
             _ if id.is_empty() => ErrorCode::InvalidGroupId,
             None => ErrorCode::GroupIdNotFound,
@@ -73,7 +73,7 @@ impl GroupShard {
             Some(_) => {
                 let all: Vec<TopicPartition> = self.offsets.of_group(id).map(|(p, _)| p.clone()).collect();
                 self.forget_offsets(id, &all, effects);
-                self.forget_group(id, effects);
+                self.forget_group(now, id, effects);
                 ErrorCode::None
             }
         }
@@ -123,8 +123,11 @@ impl GroupShard {
         }
     }
 
-    pub(super) fn forget_group(&mut self, id: &Str, effects: &mut Effects<Answer>) {
-        self.groups.remove(id);
-        effects.entries.push(records::group(id.clone(), None));
+    /// Writes what ends a group, if it is there.
+    pub(super) fn forget_group(&mut self, now: Moment, id: &Str, effects: &mut Effects<Answer>) {
+        if let Some(group) = self.groups.remove(id) {
+            let mut turn = Turn { now, config: &self.config, timers: &mut self.timers, effects };
+            group.tombstones(&mut turn);
+        }
     }
 }

@@ -5,6 +5,7 @@ use protocol::{ErrorCode, Str};
 
 use super::GroupShard;
 use crate::classic::{ClassicGroup, Deadline, State};
+use crate::group::Group;
 use crate::machine::{Effects, Entry, Moment};
 use crate::offsets::TopicPartition;
 use crate::operation::{Answer, Commit};
@@ -33,9 +34,11 @@ impl GroupShard {
             return Err(ErrorCode::InvalidCommitOffsetSize);
         }
         let id = commit.group.detached();
-        let group = self.groups.entry(id.clone()).or_insert_with(|| ClassicGroup::new(id.clone()));
-        // A commit is a sign of life.
-        if matches!(group.state, State::Stable | State::PreparingRebalance)
+        let group =
+            self.groups.entry(id.clone()).or_insert_with(|| Group::Classic(ClassicGroup::new(id.clone())));
+        // A commit is a sign of life of a classic member.
+        if let Group::Classic(group) = group
+            && matches!(group.state, State::Stable | State::PreparingRebalance)
             && let Some(member) = group.members.get(&commit.member_id)
         {
             let deadline = now.timer_ms + i64::from(member.session_timeout_ms);
@@ -57,6 +60,10 @@ impl GroupShard {
         let Some(group) = self.groups.get(&commit.group) else {
             // Who manages its partitions itself makes a group by its first commit.
             return if commit.generation < 0 { Ok(()) } else { Err(ErrorCode::IllegalGeneration) };
+        };
+        let group = match group {
+            Group::Classic(group) => group,
+            Group::Consumer(group) => return group.check_committer(&commit.member_id, commit.generation),
         };
         if commit.generation < 0 && group.is_empty() {
             return Ok(());

@@ -3,12 +3,21 @@
 use protocol::ErrorCode;
 
 use super::GroupShard;
+use crate::group::Group;
 use crate::offsets::TopicPartition;
 use crate::operation::{Fetch, Fetched};
 
 impl GroupShard {
     /// A group that is not there has committed nothing; that is no error.
-    pub(super) fn fetch(&self, fetch: &Fetch) -> Vec<Fetched> {
+    ///
+    /// # Errors
+    /// When a member of a consumer group asks that is none any more, or in another epoch.
+    pub(super) fn fetch(&self, fetch: &Fetch) -> Result<Vec<Fetched>, ErrorCode> {
+        if let (Some((member, epoch)), Some(Group::Consumer(group))) =
+            (&fetch.member, self.groups.get(&fetch.group))
+        {
+            group.check_committer(member, *epoch)?;
+        }
         let one = |partition: &TopicPartition| {
             let is_unstable = fetch.require_stable && self.offsets.is_unstable(&fetch.group, partition);
             let committed = match is_unstable {
@@ -17,9 +26,9 @@ impl GroupShard {
             };
             Fetched { partition: partition.clone(), committed }
         };
-        match &fetch.partitions {
+        Ok(match &fetch.partitions {
             Some(partitions) => partitions.iter().map(one).collect(),
             None => self.offsets.of_group(&fetch.group).map(|(partition, _)| one(partition)).collect(),
-        }
+        })
     }
 }

@@ -1,6 +1,7 @@
 //! A shard on a bench: time stands still unless a test lets it pass, and everything written can be replayed.
 
 mod classic;
+mod consumer;
 mod offsets;
 mod reload;
 mod static_members;
@@ -21,6 +22,8 @@ use protocol::{ErrorCode, Str, Uuid};
 use super::GroupShard;
 use crate::classic::State;
 use crate::config::GroupConfig;
+use crate::consumer::ConsumerSettings;
+use crate::consumer::assignor::Assignor;
 use crate::machine::{Effects, Entry, Machine, Moment, Ticket};
 use crate::operation::{Answer, Commit, Fetch, Fetched, Join, Operation};
 
@@ -30,6 +33,13 @@ const SESSION_MS: i64 = 10_000;
 const REBALANCE_MS: i64 = 60_000;
 /// `group.initial.rebalance.delay.ms`.
 const DELAY_MS: i64 = 3_000;
+
+/// Of consumer groups: Kafka's defaults.
+const SETTINGS: ConsumerSettings = ConsumerSettings {
+    session_timeout_ms: 45_000,
+    heartbeat_interval_ms: 5_000,
+    assignment_interval_ms: 1_000,
+};
 
 fn config() -> GroupConfig {
     GroupConfig {
@@ -41,6 +51,9 @@ fn config() -> GroupConfig {
         retention_ms: 7 * 24 * 3600 * 1000,
         retention_check_interval_ms: 600_000,
         batch_bytes_max: 1_000_000,
+        consumer: SETTINGS,
+        consumer_size_max: usize::MAX,
+        consumer_assignors: vec![Assignor::Uniform, Assignor::Range],
     }
 }
 
@@ -209,7 +222,7 @@ impl Bench {
     /// What is committed for partition 0 of a topic.
     fn committed(&mut self, topic: &str) -> Option<i64> {
         let partitions = Some(vec![(Str::from(topic), 0)]);
-        let fetch = Fetch { group: GROUP.into(), partitions, require_stable: false };
+        let fetch = Fetch { group: GROUP.into(), member: None, partitions, require_stable: false };
         match self.fetch(fetch).pop().expect("one was asked for").committed {
             Ok(committed) => committed.map(|committed| committed.offset),
             Err(code) => panic!("{code:?}"),
@@ -219,7 +232,7 @@ impl Bench {
     fn fetch(&mut self, fetch: Fetch) -> Vec<Fetched> {
         let ticket = self.ask(Operation::Fetch(fetch));
         match self.answer(ticket) {
-            Some(Answer::Fetch(fetched)) => fetched,
+            Some(Answer::Fetch(Ok(fetched))) => fetched,
             other => panic!("a fetch got {other:?}"),
         }
     }

@@ -185,7 +185,12 @@ fn offsets_of_a_transaction_hold_once_it_is_committed() {
         let value = OffsetCommitValue { offset, expire_timestamp: -1, ..Default::default() };
         records::offset(key.clone(), Some(value))
     };
-    let stable = Fetch { group: GROUP.into(), partitions: Some(vec![("t".into(), 0)]), require_stable: true };
+    let stable = Fetch {
+        group: GROUP.into(),
+        member: None,
+        partitions: Some(vec![("t".into(), 0)]),
+        require_stable: true,
+    };
     bench.shard.replay(&pending(5), Some(77));
     bench.shard.replay(&pending(6), Some(88));
     assert_eq!(bench.committed("t"), Some(1));
