@@ -352,9 +352,8 @@ impl Log {
         for offset in producer_snapshot::list(&fs.list(&self.dir)?).into_iter().filter(|o| *o < base_offset) {
             fs.remove_file(&producer_snapshot::path(&self.dir, offset))?;
         }
-        for segment in self.segments.drain(..keep_from) {
-            segment.delete(fs)?;
-        }
+        let gone = self.segments.drain(..keep_from).collect();
+        Segment::delete_all(fs, &self.dir, gone)?;
         self.names_changed += 1;
         Ok(())
     }

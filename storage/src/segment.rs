@@ -310,6 +310,8 @@ impl Segment {
         self.finish_time_index(fs)?;
         self.offset_index.write_pending(fs)?;
         self.time_index.write_pending(fs)?;
+        // Flushes of the segment that is written leave its indexes out: the next one must not.
+        self.mark_dirty();
         self.release();
         Ok(())
     }
@@ -321,13 +323,19 @@ impl Segment {
         self.time_index.release();
     }
 
-    /// Removes the segment's files.
-    pub(crate) fn delete(self, fs: &Fs) -> io::Result<()> {
-        let indexes = [self.offset_index.path(), self.time_index.path(), self.txn_index.path()];
-        // The log goes last: a crash in between leaves a segment without indexes, not indexes without a segment.
-        for path in indexes.into_iter().chain([self.path()]) {
-            if fs.exists(&path) {
-                fs.remove_file(&path)?;
+    /// Removes segments, in their order. The logs go first, durably where it matters: a log that comes back without its
+    /// aborted transactions would show what was aborted; an index without its log is removed at the next opening.
+    pub(crate) fn delete_all(fs: &Fs, dir: &Path, segments: Vec<Segment>) -> io::Result<()> {
+        for segment in &segments {
+            fs.remove_file(&segment.path())?;
+        }
+        if segments.iter().any(|segment| segment.txn_index.exists()) {
+            fs.sync_dir(dir)?;
+        }
+        for segment in &segments {
+            let indexes = [segment.offset_index.path(), segment.time_index.path(), segment.txn_index.path()];
+            for path in indexes.iter().filter(|path| fs.exists(path)) {
+                fs.remove_file(path)?;
             }
         }
         Ok(())

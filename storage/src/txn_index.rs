@@ -68,6 +68,10 @@ impl TxnIndex {
         self.dir.join(file_name(self.base_offset, "txnindex"))
     }
 
+    pub(crate) fn exists(&self) -> bool {
+        self.exists
+    }
+
     pub(crate) fn entries(&self, fs: &Fs) -> io::Result<Vec<AbortedTransaction>> {
         if !self.exists {
             return Ok(Vec::new());
@@ -76,12 +80,13 @@ impl TxnIndex {
         Ok(bytes.chunks_exact(ENTRY_BYTES).map(AbortedTransaction::from_bytes).collect())
     }
 
-    pub(crate) fn append(&mut self, fs: &Fs, aborted: AbortedTransaction) -> io::Result<()> {
+    /// True if the file was made for it: its name is to be made durable as well.
+    pub(crate) fn append(&mut self, fs: &Fs, aborted: AbortedTransaction) -> io::Result<bool> {
         let file = fs.open(&self.path(), OpenMode::Create)?;
         let end = file.len()? / ENTRY_BYTES as u64 * ENTRY_BYTES as u64;
         file.write_all_at(&aborted.to_bytes(), end)?;
-        (self.exists, self.dirty) = (true, true);
-        Ok(())
+        self.dirty = true;
+        Ok(!std::mem::replace(&mut self.exists, true))
     }
 
     /// Drops transactions whose marker is at or beyond an offset, and what is no entry: a crash may leave zeros.

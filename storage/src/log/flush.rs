@@ -29,6 +29,8 @@ pub struct Flush {
     dir: Option<Arc<Path>>,
     names_changed: u64,
     cuts: u64,
+    /// The segment that was written when the flush began.
+    active: i64,
     end: i64,
 }
 
@@ -98,6 +100,7 @@ impl Log {
                 dir,
                 names_changed: log.names_changed,
                 cuts: log.cuts,
+                active: bases[last],
                 end: log.log_end_offset,
             })
         })
@@ -116,7 +119,9 @@ impl Log {
             }
             for (base_offset, size_bytes, _) in &flush.segments {
                 let at = log.segment_of(*base_offset);
-                if log.segments[at].base_offset == *base_offset {
+                // One that was rolled meanwhile was synced without its indexes.
+                let is_whole = *base_offset != flush.active || at + 1 == log.segments.len();
+                if log.segments[at].base_offset == *base_offset && is_whole {
                     log.segments[at].mark_durable(*size_bytes);
                 }
             }

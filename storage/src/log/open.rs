@@ -11,6 +11,7 @@ use protocol::batch::{Batch, BatchHeader};
 
 use super::append::marker_of;
 use super::recover::{self, Recovery};
+use super::truncate;
 use super::{Log, LogConfig};
 use crate::leader_epochs::LeaderEpochs;
 use crate::partition_metadata;
@@ -79,8 +80,11 @@ impl Log {
         let recovery = if files.clean {
             recover::load_active(fs, &mut segments, &mut leader_epochs, config)?
         } else {
-            recover::recover(fs, &mut segments, files.recovery_point, &mut leader_epochs, config)?
+            recover::recover(fs, &dir, &mut segments, files.recovery_point, &mut leader_epochs, config)?
         };
+        if !files.clean {
+            truncate::finish_cut(fs, &dir, segments.last_mut().expect("a log has a segment"))?;
+        }
         let Recovery { from, log_end_offset, checked_bytes } = recovery;
         leader_epochs.truncate_from_end(log_end_offset);
         let start = files.log_start_offset.max(segments[0].base_offset);
@@ -174,8 +178,9 @@ impl Log {
             if let Some(aborted) = self.producers.apply_marker(&header, marker)
                 && !known.contains(&aborted.last_offset)
             {
-                self.segments[at].txn_index.append(fs, aborted)?;
+                let is_new = self.segments[at].txn_index.append(fs, aborted)?;
                 self.segments[at].mark_dirty();
+                self.names_changed += u64::from(is_new);
             }
         }
         Ok(())
@@ -191,6 +196,13 @@ fn load_segments(fs: &Fs, dir: &Arc<Path>) -> io::Result<Vec<Segment>> {
         }
     }
     names.sort();
+    let is_orphan = |name: &String| {
+        let base = [".index", ".timeindex", ".txnindex"].iter().find_map(|suffix| name.strip_suffix(suffix));
+        base.is_some_and(|base| names.binary_search(&format!("{base}.log")).is_err())
+    };
+    for orphan in names.iter().filter(|name| is_orphan(name)) {
+        fs.remove_file(&dir.join(orphan))?;
+    }
     let exists = |base: i64, suffix: &str| names.binary_search(&file_name(base, suffix)).is_ok();
     let mut segments = Vec::with_capacity(1);
     for base in names.iter().filter_map(|n| n.strip_suffix(".log")?.parse::<i64>().ok()) {

@@ -10,6 +10,7 @@
 //! Invariant: reads what lies behind the recovery point, and at most what an index entry covers before it.
 
 use std::io;
+use std::path::Path;
 
 use host::Fs;
 use protocol::batch::{HEADER_BYTES, crc_of};
@@ -32,12 +33,15 @@ pub(super) struct Recovery {
 /// After a crash: see the module.
 pub(super) fn recover(
     fs: &Fs,
+    dir: &Path,
     segments: &mut Vec<Segment>,
     recovery_point: i64,
     epochs: &mut LeaderEpochs,
     config: &LogConfig,
 ) -> io::Result<Recovery> {
-    let first = segments.partition_point(|s| s.base_offset <= recovery_point).saturating_sub(1);
+    // The segment of the last record below the recovery point: what an earlier recovery made again of its indexes may not be
+    // durable, even where the point lies at the segment's end.
+    let first = segments.partition_point(|s| s.base_offset < recovery_point).saturating_sub(1);
     let base_offset = segments[first].base_offset;
     let mut found = Recovery { from: base_offset, log_end_offset: base_offset, checked_bytes: 0 };
     for at in first..segments.len() {
@@ -52,14 +56,16 @@ pub(super) fn recover(
             found.from = if at == first { part.from } else { found.from };
         }
         if is_hole || segment.size_bytes < length {
-            for later in segments.split_off(if is_hole { at } else { at + 1 }) {
+            let mut later = segments.split_off(if is_hole { at } else { at + 1 });
+            for segment in &later {
                 tracing::warn!(
-                    base_offset = later.base_offset,
-                    bytes = later.size_bytes,
+                    base_offset = segment.base_offset,
+                    bytes = segment.size_bytes,
                     "removed a segment behind the end of its log"
                 );
-                later.delete(fs)?;
             }
+            later.reverse();
+            Segment::delete_all(fs, dir, later)?;
             break;
         }
     }
@@ -77,7 +83,6 @@ fn recover_segment(
     let length = segment.size_bytes;
     let (position, mut next) = believed(fs, segment, from)?;
     let believed_end = next;
-    segment.txn_index.truncate(fs, next)?;
     epochs.truncate_from_end(next);
     let mut reader = BatchReader::new(segment.log_file(fs)?.clone(), length);
     segment.restart_at(fs, position)?;
@@ -92,6 +97,8 @@ fn recover_segment(
         next = header.next_offset().0;
         segment.note(fs, &header, config.index_interval_bytes)?;
     }
+    // What the recovery point covers is durable; made again it would not be, until the next flush.
+    segment.txn_index.truncate(fs, believed_end.max(from).min(next))?;
     let end = segment.size_bytes;
     if end < length {
         tracing::warn!(

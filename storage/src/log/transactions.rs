@@ -22,7 +22,8 @@ impl Log {
             None => self.producers.apply(header),
             Some(marker) => {
                 if let Some(aborted) = self.producers.apply_marker(header, marker) {
-                    self.active().txn_index.append(fs, aborted)?;
+                    let is_new = self.active().txn_index.append(fs, aborted)?;
+                    self.names_changed += u64::from(is_new);
                 }
             }
         }

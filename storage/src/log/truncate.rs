@@ -1,17 +1,34 @@
 //! Cutting a log: a follower that diverged, a replica that starts anew.
 //!
 //! A cut is durable when it returns. What was cut would otherwise come back after a loss of power, among what was written in
-//! its place.
+//! its place. A process that dies in the middle of a cut leaves a mark in the directory: whoever opens the log finishes what was
+//! visible already, before anything is built on it.
 
 use std::io;
+use std::path::{Path, PathBuf};
 
-use host::Fs;
+use host::{Fs, OpenMode};
 use protocol::ids::Offset;
 
 use super::Log;
 use crate::producer_snapshot;
 use crate::producer_state::ProducerState;
 use crate::segment::Segment;
+
+/// The mark of a cut that is under way.
+fn mark(dir: &Path) -> PathBuf {
+    dir.join("cut-in-progress")
+}
+
+/// Makes a cut durable that a process did not see the end of. Its effect, as far as it went, is in the files already.
+pub(super) fn finish_cut(fs: &Fs, dir: &Path, active: &mut Segment) -> io::Result<()> {
+    if !fs.exists(&mark(dir)) {
+        return Ok(());
+    }
+    active.sync(fs)?;
+    fs.sync_dir(dir)?;
+    fs.remove_file(&mark(dir))
+}
 
 impl Log {
     /// Removes everything at and beyond `end`. Does nothing if the log ends before it.
@@ -31,11 +48,12 @@ impl Log {
             return self.truncate_fully_and_start_at(fs, end);
         }
         self.guarded(|log| {
-            let before = log.segments.len();
-            while log.segments.len() > 1 && log.active().base_offset >= end.0 {
-                log.segments.pop().expect("there are two").delete(fs)?;
-            }
-            if log.segments.len() < before {
+            log.begin_cut(fs)?;
+            let keep = log.segments.partition_point(|segment| segment.base_offset < end.0).max(1);
+            let mut gone = log.segments.split_off(keep);
+            if !gone.is_empty() {
+                gone.reverse();
+                Segment::delete_all(fs, &log.dir, gone)?;
                 // A loss of power must not bring them back behind a segment that was cut: that would be a hole.
                 fs.sync_dir(&log.dir)?;
             }
@@ -56,13 +74,21 @@ impl Log {
     /// # Errors
     /// When writing or syncing fails; the log has failed then.
     pub fn truncate_fully_and_start_at(&mut self, fs: &Fs, start: Offset) -> io::Result<()> {
-        self.guarded(|log| log.restart(fs, start.0))
+        self.guarded(|log| {
+            log.begin_cut(fs)?;
+            log.restart(fs, start.0)
+        })
+    }
+
+    fn begin_cut(&self, fs: &Fs) -> io::Result<()> {
+        fs.open(&mark(&self.dir), OpenMode::Create)?;
+        fs.sync_dir(&self.dir)
     }
 
     pub(super) fn restart(&mut self, fs: &Fs, start: i64) -> io::Result<()> {
-        while let Some(segment) = self.segments.pop() {
-            segment.delete(fs)?;
-        }
+        let mut gone = std::mem::take(&mut self.segments);
+        gone.reverse();
+        Segment::delete_all(fs, &self.dir, gone)?;
         self.segments.push(Segment::create(fs, &self.dir, start)?);
         self.leader_epochs.clear();
         self.producers = ProducerState::default();
@@ -84,6 +110,9 @@ impl Log {
             if offset > self.log_end_offset || self.log_end_offset == self.log_start_offset {
                 fs.remove_file(&producer_snapshot::path(&self.dir, offset))?;
             }
+        }
+        if fs.exists(&mark(&self.dir)) {
+            fs.remove_file(&mark(&self.dir))?;
         }
         fs.sync_dir(&self.dir)
     }

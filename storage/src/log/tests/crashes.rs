@@ -367,6 +367,48 @@ fn sim_crashes_lose_nothing_that_was_promised() {
     }
 }
 
+/// A process died in a cut, the next one as well, and a loss of power brought back what was cut.
+#[test]
+fn sim_crash_in_a_cut_and_a_loss_of_power_bring_nothing_back() {
+    run_seed(1179, Sabotage::None);
+}
+
+/// What recovery wrote again of an aborted transaction below the recovery point was lost with the power after the next crash.
+#[test]
+fn sim_index_entries_that_recovery_made_again_outlive_two_crashes() {
+    run_seed(3911, Sabotage::None);
+}
+
+/// Recovery dropped an aborted transaction that was durable, and died before what it wrote in its place was.
+#[test]
+fn sim_recovery_keeps_what_the_recovery_point_covers() {
+    run_seed(7628, Sabotage::None);
+}
+
+/// A segment that was rolled right after a flush kept an index that no flush had made durable.
+#[test]
+fn sim_the_index_of_a_rolled_segment_is_durable_with_the_next_flush() {
+    run_seed(8184, Sabotage::None);
+}
+
+/// A segment that was half deleted came back without its aborted transactions.
+#[test]
+fn sim_a_deletion_that_is_cut_short_shows_nothing_that_was_aborted() {
+    run_seed(2011, Sabotage::None);
+}
+
+/// A cut that was cut short left an aborted transaction in the index that had been cut from the log.
+#[test]
+fn sim_a_cut_that_is_cut_short_leaves_no_aborted_transaction_behind() {
+    run_seed(1983, Sabotage::None);
+}
+
+/// A segment that was rolled during a flush was taken for durable, its index as well.
+#[test]
+fn sim_the_index_of_a_segment_rolled_during_a_flush_is_not_taken_for_durable() {
+    run_seed(75_585, Sabotage::None);
+}
+
 #[test]
 fn sim_notices_a_flush_that_does_nothing() {
     assert!((0..40).any(|seed| fails(seed, Sabotage::NoFlush)), "{FAULT}");
