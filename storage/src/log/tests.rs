@@ -2,6 +2,7 @@
 
 mod checks;
 mod crashes;
+mod golden;
 mod model;
 
 use std::path::{Path, PathBuf};
