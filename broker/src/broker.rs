@@ -21,6 +21,7 @@ use crate::auto_creation::AutoCreation;
 use crate::config::{BrokerConfig, Listener};
 use crate::controller_link::{self, ControllerEndpoints, ControllerLink, Identity};
 use crate::group_coordinator::GroupCoordinator;
+use crate::log_cleanup;
 use crate::log_dirs::{self, LogDirs};
 use crate::metadata_cache::MetadataCache;
 use crate::metrics::Metrics;
@@ -135,6 +136,7 @@ impl Broker {
             self.host.spawn("heartbeat", beat),
             self.host.spawn("serve", serve(Arc::clone(self), bound)),
             self.host.spawn("checkpoints", write_checkpoints(Arc::clone(self))),
+            self.host.spawn("log cleanup", log_cleanup::run(Arc::clone(self))),
             self.host.spawn("log dir failures", tell_failures(Arc::clone(self))),
         ];
         if let Some(http) = http {

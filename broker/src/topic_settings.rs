@@ -10,15 +10,15 @@ use metadata::{Configs as DynamicConfigs, Image};
 use protocol::batch::{AppendRules, Compression, TimestampType};
 use protocol::bounds;
 use protocol::config::{self, Configs, Value};
-use storage::LogConfig;
+use storage::{LogConfig, Retention};
 
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct TopicSettings {
     pub batch_bytes_max: usize,
     pub compacted: bool,
-    /// `cleanup.policy` has `delete`.
-    pub deletes: bool,
+    /// What may be deleted; None where `cleanup.policy` has no `delete`.
+    pub retention: Option<Retention>,
     pub timestamp_type: TimestampType,
     pub timestamp_before_ms_max: i64,
     pub timestamp_after_ms_max: i64,
@@ -131,7 +131,7 @@ impl<'a> Lookup<'a> {
         TopicSettings {
             batch_bytes_max: self.size("max.message.bytes") as usize,
             compacted: self.has_policy("compact"),
-            deletes: self.has_policy("delete"),
+            retention: self.has_policy("delete").then(|| self.retention()),
             timestamp_type,
             timestamp_before_ms_max: self.long("message.timestamp.before.max.ms"),
             timestamp_after_ms_max: self.long("message.timestamp.after.max.ms"),
@@ -149,6 +149,14 @@ impl<'a> Lookup<'a> {
 
     fn size(&self, name: &str) -> u64 {
         u64::try_from(self.long(name)).unwrap_or(0)
+    }
+
+    /// Negative limits are none.
+    fn retention(&self) -> Retention {
+        Retention {
+            age_ms_max: Some(self.long("retention.ms")).filter(|ms| *ms >= 0),
+            size_bytes_max: u64::try_from(self.long("retention.bytes")).ok(),
+        }
     }
 
     fn log(&self) -> LogConfig {

@@ -21,7 +21,7 @@ mod txn_index;
 
 pub use log::{
     AppendError, Appended, Flush, FoundTimestamp, Log, LogConfig, LogFiles, OpenError, Read, ReadError,
-    ReadLimits, Slice,
+    ReadLimits, Retention, Slice,
 };
 pub use log_dirs::{FoundLog, LogCheckpoint, LogDir, LogDirError, MetaProperties};
 pub use producer_state::{Marker, Producer, ProducerBatch, ProducerError, ProducerState};

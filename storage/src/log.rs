@@ -18,6 +18,7 @@ mod flush;
 mod open;
 mod read;
 mod recover;
+mod retention;
 mod transactions;
 mod truncate;
 
@@ -40,6 +41,7 @@ pub use find::FoundTimestamp;
 pub use flush::Flush;
 pub use open::{LogFiles, OpenError};
 pub use read::{Read, ReadError, ReadLimits, Slice};
+pub use retention::Retention;
 
 /// The settings of a log, each of them a topic config of Kafka's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

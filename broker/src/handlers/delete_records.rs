@@ -74,7 +74,7 @@ async fn delete(
     let id = PartitionId { topic_id: known.id, partition: asked.partition_index };
     let partition = broker.replicas.find(id).ok_or(ErrorCode::NotLeaderOrFollower)?;
     let settings = partition.settings(image, &broker.config.server, broker.config.node_id);
-    if !settings.deletes {
+    if settings.retention.is_none() {
         // What is compacted only is kept by key: to cut it short would be to lose keys.
         return Err(ErrorCode::PolicyViolation);
     }

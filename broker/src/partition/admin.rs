@@ -8,6 +8,7 @@ use protocol::ids::Offset;
 use storage::{Producer, Read, ReadLimits};
 
 use super::{LeaderError, OffsetError, Partition};
+use crate::topic_settings::TopicSettings;
 
 /// Why records were not deleted.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +89,29 @@ impl Partition {
     pub async fn delete_records(self: &Arc<Self>, before: i64) -> Result<Offset, DeleteRecordsError> {
         let partition = Arc::clone(self);
         self.disk.run_slow(move |fs| partition.advance_log_start(fs, before)).await?
+    }
+
+    /// Deletes the segments that need not be kept any more, and forgets producers that were silent for too long. Returns how
+    /// many segments went.
+    ///
+    /// Cancellation is safe: the job runs whole or not at all.
+    pub async fn clean_up(
+        self: &Arc<Self>,
+        settings: Arc<TopicSettings>,
+        now_ms: i64,
+    ) -> std::io::Result<usize> {
+        let partition = Arc::clone(self);
+        let cleaned = self.disk.run_slow(move |fs| {
+            let mut log = partition.log();
+            log.expire_producers(now_ms, &settings.log);
+            let deleted = match settings.retention {
+                Some(retention) => log.delete_old_segments(fs, retention, now_ms)?,
+                None => 0,
+            };
+            partition.state().observe(&mut log);
+            Ok(deleted)
+        });
+        cleaned.await.unwrap_or_else(|gone| Err(std::io::Error::other(gone)))
     }
 
     fn advance_log_start(&self, fs: &Fs, before: i64) -> Result<Offset, DeleteRecordsError> {

@@ -249,3 +249,21 @@ fn what_has_configs_is_listed_by_type() {
         assert_eq!(ask(1, &[77]).await, (ErrorCode::UnsupportedVersion, Vec::new()));
     });
 }
+
+#[test]
+fn records_that_are_too_old_or_too_many_are_deleted_in_time() {
+    let often = [("log.initial.task.delay.ms", "1000"), ("log.retention.check.interval.ms", "1000")];
+    with_broker(&often, async |rig: Rig| {
+        filled(&rig, &[("retention.ms", "1")]).await;
+        for (topic, config) in [("forever", ("retention.ms", "-1")), ("small", ("retention.bytes", "0"))] {
+            rig.topic(topic, &[1], &[config, ("retention.ms", "-1")]).await;
+            assert_eq!(rig.produce(topic, 1, batch(&["a"]).to_bytes()).await.error_code, 0);
+        }
+        rig.host.clock().sleep(Duration::from_secs(3)).await;
+        assert_eq!(code(rig.fetch(&fetch_request("t", 0)).await.error_code), ErrorCode::OffsetOutOfRange);
+        assert_eq!(rig.fetch(&fetch_request("t", 3)).await.log_start_offset, 3);
+        assert_eq!(rig.produce("t", 1, batch(&["d"]).to_bytes()).await.base_offset, 3);
+        assert_eq!(code(rig.fetch(&fetch_request("small", 0)).await.error_code), ErrorCode::OffsetOutOfRange);
+        assert_eq!(records(&rig.fetch(&fetch_request("forever", 0)).await).len(), 1, "-1 is no limit");
+    });
+}

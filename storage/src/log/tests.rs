@@ -307,3 +307,53 @@ fn a_failed_write_puts_the_log_offline_for_good() {
     assert!(matches!(append_with(0), (Err(AppendError::Io(_)), true, true)));
     assert!(matches!(append_with(u64::MAX), (Err(AppendError::Io(_)), true, true)), "it is not tried again");
 }
+
+#[test]
+fn old_segments_go_when_all_their_records_are_old_and_committed() {
+    on_disk(|fs| {
+        let config = small_segments();
+        let mut log = open(fs, false, &config);
+        for tag in 0..120 {
+            append(&mut log, fs, &batch(tag, 2, 1000 * tag as i64), &config);
+        }
+        let bases: Vec<i64> = log.segments.iter().map(|s| s.base_offset).collect();
+        assert!(bases.len() > 3);
+        let old = Retention { age_ms_max: Some(1_000), size_bytes_max: None };
+        // The newest record of the first segment has this time; a millisecond earlier its segment is young enough.
+        let newest_ms = 1000 * (bases[1] / 2 - 1) + 1;
+        assert_eq!(
+            log.delete_old_segments(fs, old, newest_ms + 1_001).expect("done"),
+            0,
+            "nothing is committed"
+        );
+        log.set_high_watermark(log.log_end_offset());
+        assert_eq!(log.delete_old_segments(fs, old, newest_ms + 1_000).expect("done"), 0);
+        assert_eq!(log.delete_old_segments(fs, old, newest_ms + 1_001).expect("done"), 1);
+        assert_eq!(log.log_start_offset().0, bases[1]);
+        assert_eq!(log.delete_old_segments(fs, old, i64::MAX).expect("done"), bases.len() - 1);
+        assert_eq!((log.log_start_offset().0, log.log_end_offset().0, log.segment_count()), (240, 240, 1));
+        assert_eq!(log.delete_old_segments(fs, old, i64::MAX).expect("done"), 0, "an empty log stays");
+        assert_eq!(append(&mut log, fs, &batch(1, 1, 5), &config).first_offset.0, 240);
+    });
+}
+
+#[test]
+fn a_log_that_is_too_large_keeps_at_least_its_limit() {
+    on_disk(|fs| {
+        let config = small_segments();
+        let mut log = open(fs, false, &config);
+        for tag in 0..120 {
+            append(&mut log, fs, &batch(tag, 2, 5), &config);
+        }
+        log.set_high_watermark(log.log_end_offset());
+        let limit = |bytes| Retention { age_ms_max: None, size_bytes_max: Some(bytes) };
+        let size = log.size_bytes();
+        assert_eq!(log.delete_old_segments(fs, limit(size), 1).expect("done"), 0);
+        let first = log.segments[0].size_bytes;
+        assert_eq!(log.delete_old_segments(fs, limit(size - first + 1), 1).expect("done"), 0);
+        assert_eq!(log.delete_old_segments(fs, limit(size - first), 1).expect("done"), 1);
+        assert_eq!(log.size_bytes(), size - first);
+        assert!(log.delete_old_segments(fs, limit(0), 1).expect("done") > 1, "nothing need be kept");
+        assert_eq!((log.size_bytes(), log.log_start_offset().0), (0, 240));
+    });
+}
