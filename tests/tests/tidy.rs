@@ -321,6 +321,46 @@ fn each_api_key_has_one_handler_file_and_each_handler_one_key() {
     }
 }
 
+/// The words between quotes in one list of `deny.toml`.
+fn allowed_licences() -> BTreeSet<String> {
+    let text = read(&root().join("deny.toml"));
+    let list = text.split_once("allow = [").expect("deny.toml allows licences").1;
+    let list = list.split_once(']').expect("the list ends").0;
+    list.split('"').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// Whether an SPDX expression can be met by what is allowed. Of nested ones, only `A AND (B OR C)` occurs; older crates
+/// write a slash for OR.
+fn is_allowed(expression: &str, allowed: &BTreeSet<String>) -> bool {
+    expression.replace('/', " OR ").split(" AND ").all(|part| {
+        let choices = part.trim_matches(['(', ')']).split(" OR ");
+        choices.into_iter().any(|licence| allowed.contains(licence.trim()))
+    })
+}
+
+#[test]
+fn every_dependency_has_an_allowed_licence() {
+    let out = Command::new(env!("CARGO"))
+        .args(["metadata", "--locked", "--offline", "--format-version", "1"])
+        .args(["--filter-platform", "x86_64-unknown-linux-gnu"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    assert!(packages.len() > 100, "cargo lists the dependencies");
+    let allowed = allowed_licences();
+    let licence = |package: &serde_json::Value| package["license"].as_str().unwrap_or("none").to_owned();
+    let refused: Vec<String> = packages
+        .iter()
+        .filter(|package| !is_allowed(&licence(package), &allowed))
+        .map(|package| format!("{}: {}", package["name"], licence(package)))
+        .collect();
+    assert!(refused.is_empty(), "deny.toml does not allow: {refused:#?}");
+    assert!(!is_allowed("GPL-3.0-only", &allowed) && !is_allowed("MIT AND GPL-2.0-only", &allowed));
+}
+
 #[test]
 fn every_crate_keeps_its_decisions_in_its_readme() {
     for (name, dir, _) in LEVELS {
