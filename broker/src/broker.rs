@@ -20,6 +20,7 @@ use wire::{Bound, Context, Operation, Resource, ResourceType, Server, ServerConf
 use crate::auto_creation::AutoCreation;
 use crate::config::{BrokerConfig, Listener};
 use crate::controller_link::{self, ControllerEndpoints, ControllerLink, Identity};
+use crate::fetch_sessions::FetchSessions;
 use crate::group_coordinator::GroupCoordinator;
 use crate::log_cleanup;
 use crate::log_dirs::{self, LogDirs};
@@ -53,6 +54,7 @@ pub struct Broker {
     pub groups: Arc<GroupCoordinator>,
     pub link: Arc<ControllerLink>,
     pub metrics: Arc<Metrics>,
+    pub fetch_sessions: FetchSessions,
     pub producer_ids: ProducerIds,
     pub auto_creation: AutoCreation,
     /// What is served: ApiVersions lists it.
@@ -102,6 +104,7 @@ impl Broker {
             groups: Arc::new(groups),
             metadata,
             replicas,
+            fetch_sessions: FetchSessions::new(host, session_slots(&config)),
             producer_ids: ProducerIds::new(Arc::clone(&link)),
             auto_creation: AutoCreation::default(),
             table: Arc::new(dispatch::table()),
@@ -259,6 +262,10 @@ impl Broker {
         let allowed = supported.iter().filter(|operation| cx.allowed(**operation, resource));
         allowed.fold(0, |bits, operation| bits | 1 << operation.code())
     }
+}
+
+fn session_slots(config: &BrokerConfig) -> usize {
+    usize::try_from(config.server.int("max.incremental.fetch.session.cache.slots")).unwrap_or(0)
 }
 
 async fn bind(host: &Host, config: &BrokerConfig) -> Result<Vec<Bound>, StartError> {

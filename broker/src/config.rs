@@ -57,6 +57,8 @@ pub struct BrokerConfig {
     /// None: what the log dirs say.
     pub cluster_id: Option<Uuid>,
     pub heartbeat_interval: Duration,
+    /// `fetch.max.bytes`: what one fetch answers at most, unless its first batch is larger.
+    pub fetch_bytes_max: u64,
     /// `weir.http.address`; None: no HTTP, as in a simulation.
     pub http_address: Option<String>,
     /// The static values, below the dynamic ones of the Image.
@@ -83,6 +85,7 @@ impl BrokerConfig {
             log_dirs: log_dirs(&server)?,
             cluster_id: None,
             heartbeat_interval: millis("broker.heartbeat.interval.ms"),
+            fetch_bytes_max: u64::try_from(server.int("fetch.max.bytes")).unwrap_or(0),
             http_address: server.opt_string("weir.http.address").filter(|address| !address.is_empty()),
             server: Arc::new(server),
         })

@@ -15,6 +15,7 @@ pub mod config_layers;
 pub mod controller_link;
 pub mod dispatch;
 pub mod errors;
+pub mod fetch_sessions;
 pub mod forwarding;
 pub mod group_coordinator;
 pub mod handlers;

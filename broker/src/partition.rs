@@ -113,6 +113,17 @@ pub struct Offsets {
     pub log_end: Offset,
 }
 
+impl Offsets {
+    /// Up to where a reader of this isolation reads.
+    pub fn readable_end(&self, isolation: Isolation) -> Offset {
+        match isolation {
+            Isolation::ReadUncommitted => self.high_watermark,
+            Isolation::ReadCommitted => self.last_stable,
+            Isolation::LogEnd => self.log_end,
+        }
+    }
+}
+
 impl Partition {
     /// A partition over an open log; it has no role yet.
     pub fn new(
@@ -257,18 +268,24 @@ impl Partition {
         state.isr.len() < settings.min_insync_replicas.min(state.replicas.len())
     }
 
-    /// Parks a fetch until more than what it saw is readable; None if that is so already.
+    /// Parks a fetch until more than what it saw is readable. If that is so already, it is woken. `place` is the number of
+    /// this partition in the fetch.
     pub fn park(
         self: &Arc<Self>,
-        parked: &Arc<Parked>,
+        (parked, place): (&Arc<Parked>, usize),
         isolation: Isolation,
-        beyond: Offset,
+        seen: &Offsets,
     ) -> Option<ParkedHere> {
         let mut state = self.state();
-        if state.role != Role::Leader || state.readable_end(isolation) > beyond {
+        let (now, beyond) = (state.offsets(), seen.readable_end(isolation));
+        if now != *seen || state.role != Role::Leader {
+            parked.note(place);
+        }
+        if state.role != Role::Leader || now.readable_end(isolation) > beyond {
+            parked.wake();
             return None;
         }
-        let id = state.waiters.park(parked, isolation, beyond);
+        let id = state.waiters.park((parked, place), isolation, beyond);
         Some(ParkedHere { partition: Arc::clone(self), id })
     }
 
@@ -342,15 +359,9 @@ impl State {
         }
     }
 
-    fn readable_end(&self, isolation: Isolation) -> Offset {
-        match isolation {
-            Isolation::ReadUncommitted => self.high_watermark,
-            Isolation::ReadCommitted => self.last_stable,
-        }
-    }
-
     /// Takes over what the log says, moves the high watermark if it may move, and wakes who can go on.
     fn observe(&mut self, log: &mut Log) {
+        let before = self.offsets();
         self.log_start = log.log_start_offset();
         self.log_end = log.log_end_offset();
         self.flushed_end = log.recovery_point();
@@ -364,7 +375,9 @@ impl State {
         self.last_stable = log.last_stable_offset();
         let readable = self.high_watermark == self.log_end;
         let bytes = if readable { std::mem::take(&mut self.unreadable_bytes) } else { self.unreadable_bytes };
-        self.waiters.advance(self.high_watermark, self.last_stable, bytes);
+        if self.offsets() != before {
+            self.waiters.advance(&self.offsets(), bytes);
+        }
     }
 
     /// Up to where every member of the ISR has the log.

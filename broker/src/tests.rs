@@ -3,7 +3,9 @@
 
 mod admin;
 mod controller;
+mod fetch_waiting;
 mod fetching;
+mod fetching_by_session;
 mod metadata;
 mod producing;
 mod restarting;

@@ -9,11 +9,13 @@
 //! high watermark, so that no wake-up is lost. Nobody waits at a partition that cannot reach what it waits for.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use protocol::ids::Offset;
 use tokio::sync::{Notify, oneshot};
+
+use crate::partition::Offsets;
 
 /// How a wait for a commit ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,11 +25,13 @@ pub enum Commit {
     Lost,
 }
 
-/// Up to where a consumer reads.
+/// Up to where somebody reads (Kafka's `FetchIsolation`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isolation {
     ReadUncommitted,
     ReadCommitted,
+    /// A follower.
+    LogEnd,
 }
 
 /// A fetch that waits at several partitions for a number of bytes in all.
@@ -35,11 +39,14 @@ pub enum Isolation {
 pub struct Parked {
     missing_bytes: AtomicI64,
     notify: Notify,
+    /// The places whose partition has changed since it was read. Only these are read again.
+    moved: Mutex<Vec<usize>>,
 }
 
 impl Parked {
     pub fn new(missing_bytes: i64) -> Arc<Parked> {
-        Arc::new(Parked { missing_bytes: AtomicI64::new(missing_bytes), notify: Notify::new() })
+        let missing_bytes = AtomicI64::new(missing_bytes);
+        Arc::new(Parked { missing_bytes, notify: Notify::new(), moved: Mutex::default() })
     }
 
     /// Bytes have become readable; wakes the fetch when they are enough.
@@ -61,14 +68,39 @@ impl Parked {
     pub async fn woken(&self) {
         self.notify.notified().await;
     }
+
+    /// Notes that the partition at a place of the fetch is not any more as it was read.
+    pub fn note(&self, place: usize) {
+        self.moved.lock().expect("no code that holds this lock panics").push(place);
+    }
+
+    /// The places that were noted, each once.
+    pub fn take_moved(&self) -> Vec<usize> {
+        let mut moved = std::mem::take(&mut *self.moved.lock().expect("no code that holds this lock panics"));
+        moved.sort_unstable();
+        moved.dedup();
+        moved
+    }
 }
 
+/// A fetch at one of its partitions.
 #[derive(Debug)]
 struct Fetch {
     parked: Arc<Parked>,
+    /// Which of the fetch's partitions this one is.
+    place: usize,
+    is_noted: bool,
     isolation: Isolation,
     /// The end of what it could read when it began to wait.
     beyond: Offset,
+}
+
+impl Fetch {
+    fn note(&mut self) {
+        if !std::mem::replace(&mut self.is_noted, true) {
+            self.parked.note(self.place);
+        }
+    }
 }
 
 /// The waiters of one partition.
@@ -97,10 +129,16 @@ impl Waiters {
         receiver
     }
 
-    /// Parks a fetch; the number takes it away again.
-    pub fn park(&mut self, parked: &Arc<Parked>, isolation: Isolation, beyond: Offset) -> u64 {
+    /// Parks a fetch until more than `beyond` is readable; the number takes it away again.
+    pub fn park(
+        &mut self,
+        (parked, place): (&Arc<Parked>, usize),
+        isolation: Isolation,
+        beyond: Offset,
+    ) -> u64 {
         let id = self.id();
-        self.fetches.insert(id, Fetch { parked: Arc::clone(parked), isolation, beyond });
+        let fetch = Fetch { parked: Arc::clone(parked), place, is_noted: false, isolation, beyond };
+        self.fetches.insert(id, fetch);
         id
     }
 
@@ -108,23 +146,26 @@ impl Waiters {
         self.fetches.remove(&id);
     }
 
-    /// The high watermark or the last stable offset moved, and `bytes` became readable with the former.
-    pub fn advance(&mut self, high_watermark: Offset, last_stable_offset: Offset, bytes: u64) {
+    /// Some of the offsets moved, and `bytes` became readable with the high watermark.
+    pub fn advance(&mut self, offsets: &Offsets, bytes: u64) {
         while let Some(first) = self.commits.first_entry()
-            && first.key().0 < high_watermark
+            && first.key().0 < offsets.high_watermark
         {
             // Whoever gave up waiting does not care.
             let _ = first.remove().send(Commit::Reached);
         }
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        self.fetches.retain(|_, fetch| match fetch.isolation {
-            Isolation::ReadUncommitted => high_watermark <= fetch.beyond || !fetch.parked.credit(bytes),
-            Isolation::ReadCommitted if last_stable_offset <= fetch.beyond => true,
-            Isolation::ReadCommitted => {
-                // How much a transaction's end makes readable is not counted: the fetch looks for itself.
-                fetch.parked.wake();
-                false
+        self.fetches.retain(|_, fetch| {
+            fetch.note();
+            if offsets.readable_end(fetch.isolation) <= fetch.beyond {
+                return true;
             }
+            if fetch.isolation == Isolation::ReadUncommitted {
+                return !fetch.parked.credit(bytes);
+            }
+            // How much the end of a transaction makes readable, or a follower misses, is not counted: it looks for itself.
+            fetch.parked.wake();
+            false
         });
     }
 
@@ -133,7 +174,8 @@ impl Waiters {
         for (_, waiting) in std::mem::take(&mut self.commits) {
             let _ = waiting.send(Commit::Lost);
         }
-        for (_, fetch) in std::mem::take(&mut self.fetches) {
+        for (_, mut fetch) in std::mem::take(&mut self.fetches) {
+            fetch.note();
             fetch.parked.wake();
         }
     }
@@ -148,6 +190,12 @@ impl Waiters {
 mod tests {
     use super::*;
 
+    fn advance(waiters: &mut Waiters, high_watermark: i64, last_stable: i64, bytes: u64) {
+        let (high_watermark, last_stable) = (Offset(high_watermark), Offset(last_stable));
+        let offsets = Offsets { log_start: Offset(0), last_stable, high_watermark, log_end: high_watermark };
+        waiters.advance(&offsets, bytes);
+    }
+
     fn is_woken(parked: &Parked) -> bool {
         let mut woken = std::pin::pin!(parked.woken());
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
@@ -158,7 +206,7 @@ mod tests {
     fn a_commit_wakes_those_below_the_high_watermark_and_nobody_else() {
         let mut waiters = Waiters::default();
         let mut at: Vec<_> = [9, 7, 12].into_iter().map(|o| waiters.wait_for_commit(Offset(o))).collect();
-        waiters.advance(Offset(10), Offset(10), 1);
+        advance(&mut waiters, 10, 10, 1);
         assert_eq!(at[0].try_recv(), Ok(Commit::Reached));
         assert_eq!(at[1].try_recv(), Ok(Commit::Reached));
         assert!(at[2].try_recv().is_err(), "12 is not below 10");
@@ -171,24 +219,57 @@ mod tests {
     fn a_fetch_is_woken_when_its_bytes_are_there() {
         let mut waiters = Waiters::default();
         let parked = Parked::new(100);
-        waiters.park(&parked, Isolation::ReadUncommitted, Offset(5));
-        waiters.advance(Offset(5), Offset(5), 1000);
+        waiters.park((&parked, 0), Isolation::ReadUncommitted, Offset(5));
+        advance(&mut waiters, 5, 5, 1000);
         assert!(!is_woken(&parked), "nothing beyond 5 is readable");
-        waiters.advance(Offset(6), Offset(5), 60);
+        advance(&mut waiters, 6, 5, 60);
         assert!(!is_woken(&parked), "60 of 100 bytes");
-        waiters.advance(Offset(7), Offset(5), 60);
+        advance(&mut waiters, 7, 5, 60);
         assert!(is_woken(&parked));
         assert_eq!(waiters.len(), 0, "who is woken is not kept");
+    }
+
+    #[test]
+    fn a_fetch_is_told_which_of_its_partitions_have_moved() {
+        let (mut one, mut two) = (Waiters::default(), Waiters::default());
+        let parked = Parked::new(100);
+        one.park((&parked, 7), Isolation::ReadUncommitted, Offset(5));
+        two.park((&parked, 8), Isolation::ReadUncommitted, Offset(5));
+        advance(&mut one, 6, 6, 60);
+        advance(&mut one, 7, 7, 30);
+        assert!(!is_woken(&parked), "90 of 100 bytes");
+        assert_eq!(parked.take_moved(), [7]);
+        two.lose();
+        assert!(is_woken(&parked), "it cannot be waited for any more");
+        assert_eq!(parked.take_moved(), [8]);
+    }
+
+    #[test]
+    fn a_follower_waits_for_the_log_end() {
+        let mut waiters = Waiters::default();
+        let parked = Parked::new(1);
+        waiters.park((&parked, 0), Isolation::LogEnd, Offset(5));
+        let mut offsets = Offsets {
+            log_start: Offset(0),
+            last_stable: Offset(5),
+            high_watermark: Offset(5),
+            log_end: Offset(5),
+        };
+        waiters.advance(&offsets, 0);
+        assert!(!is_woken(&parked));
+        offsets.log_end = Offset(6);
+        waiters.advance(&offsets, 0);
+        assert!(is_woken(&parked), "though nothing of it is committed");
     }
 
     #[test]
     fn a_read_committed_fetch_waits_for_the_last_stable_offset() {
         let mut waiters = Waiters::default();
         let parked = Parked::new(1);
-        waiters.park(&parked, Isolation::ReadCommitted, Offset(5));
-        waiters.advance(Offset(9), Offset(5), 100);
+        waiters.park((&parked, 0), Isolation::ReadCommitted, Offset(5));
+        advance(&mut waiters, 9, 5, 100);
         assert!(!is_woken(&parked), "the transaction is still open");
-        waiters.advance(Offset(10), Offset(10), 10);
+        advance(&mut waiters, 10, 10, 10);
         assert!(is_woken(&parked));
     }
 

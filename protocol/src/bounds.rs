@@ -161,8 +161,10 @@ pub const CONTROLLED_SHUTDOWN_WAIT_MAX: Duration = Duration::from_secs(10);
 pub const STOP_DRAIN_WAIT_MAX: Duration = Duration::from_secs(3);
 /// The longest wait of a fetch or a produce, whatever the client asks for.
 pub const CLIENT_WAIT_MAX: Duration = Duration::from_secs(600);
-/// `fetch.max.bytes`: what one fetch answers at most, unless its first batch is larger.
-pub const FETCH_BYTES_MAX: u64 = 55 * 1024 * 1024;
+/// Memory of all fetch sessions, about; a session that would take more is not kept. 1,000 sessions of 1,000 partitions fit.
+pub const FETCH_SESSION_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// A fetch session that was not used for so long gives its slot to any other (Kafka's `MIN_INCREMENTAL_FETCH_SESSION_EVICTION_MS`).
+pub const FETCH_SESSION_EVICTION_AGE_MIN: Duration = Duration::from_secs(120);
 /// Topics that are being created automatically at a time; for more, clients try again.
 pub const AUTO_CREATIONS_MAX: usize = 1_000;
 /// Kafka's `log.flush.offset.checkpoint.interval.ms`.

@@ -1,17 +1,18 @@
 //! Fetch (key 1): records of partitions led here, for consumers and followers.
 //!
 //! ```text
-//!   plan: names and ids --> partitions      once, against one Image
-//!   pass: read each partition               again after each wake-up, until min_bytes, an error, or max_wait
+//!   session: what is asked --> plan: partitions       once, against one Image
+//!   pass: read each partition                         after each wake-up those that have moved, until min_bytes or max_wait
+//!   answer: by the session without what has not changed
 //! ```
 //! Records are never touched: an answer holds regions of segment files, which the connection sends from the page cache.
-//! Sessions are not kept yet: every fetch names all of its partitions, as with a broker whose session cache is full.
+//! A partition that the metadata does not know, or the reader must not see, does not cut the wait short: Kafka's does not.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use metadata::Image;
+use metadata::{Image, Topic};
 use protocol::ids::{Offset, PartitionId};
-use protocol::messages::fetch_request::FetchPartition;
 use protocol::messages::fetch_response::{
     AbortedTransaction, EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
@@ -21,32 +22,32 @@ use wire::{Context, Operation, Reply, Resource};
 
 use crate::broker::Broker;
 use crate::errors::Coded;
-use crate::partition::{Fetched, Partition, ReadError, ReadRequest};
+use crate::fetch_sessions::{Answered, Asked, FetchContext, SessionRequest, TopicRef};
+use crate::partition::{Fetched, Offsets, ParkedHere, Partition, ReadError, ReadRequest};
 use crate::waiters::{Isolation, Parked};
 
 pub async fn handle(broker: Arc<Broker>, cx: Context, request: FetchRequest) -> Reply<FetchResponse> {
-    // Epoch 0 asks for a session and -1 for none: both get a full answer without one.
-    if cx.version >= 7 && !(-1..=0).contains(&request.session_epoch) {
-        let error_code = ErrorCode::FetchSessionIdNotFound.code();
-        return Reply::Now(FetchResponse { error_code, ..Default::default() });
-    }
-    let plan = Plan::new(broker, cx, &request);
-    let limit = u64::try_from(request.max_wait_ms).unwrap_or(0);
-    let limit = std::time::Duration::from_millis(limit).min(bounds::CLIENT_WAIT_MAX);
-    let deadline = plan.broker.host.clock().now() + limit;
-    let pass = plan.read().await;
-    if pass.is_enough || limit.is_zero() {
+    let limit = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+    let plan = match Plan::new(broker, cx, &request) {
+        Ok(plan) => plan,
+        Err(error) => {
+            return Reply::Now(FetchResponse { error_code: error.code(), ..Default::default() });
+        }
+    };
+    let deadline = plan.broker.host.clock().now() + limit.min(bounds::CLIENT_WAIT_MAX);
+    let mut pass = Pass::default();
+    plan.read(&mut pass, 0..plan.partitions.len()).await;
+    if plan.is_enough(&pass) || limit.is_zero() {
         return Reply::Now(plan.response(pass));
     }
     Reply::later(async move {
-        let mut pass = pass;
         loop {
             let parked = Parked::new(plan.bytes_min - pass.bytes);
             let places = plan.park(&parked, &pass);
             let woken = plan.broker.host.clock().timeout_at(deadline, parked.woken()).await;
             drop(places);
-            pass = plan.read().await;
-            if pass.is_enough || woken.is_err() {
+            plan.read(&mut pass, parked.take_moved()).await;
+            if plan.is_enough(&pass) || woken.is_err() {
                 return plan.response(pass);
             }
         }
@@ -58,114 +59,161 @@ struct Plan {
     broker: Arc<Broker>,
     cx: Context,
     image: Arc<Image>,
+    session: FetchContext,
     isolation: Result<Isolation, ErrorCode>,
     follower: Option<i32>,
     bytes_min: i64,
-    bytes_max: i32,
-    topics: Vec<PlannedTopic>,
+    bytes_max: Result<u64, ErrorCode>,
+    partitions: Vec<Planned>,
+    /// What is answered without a log.
+    refused: Vec<Answered>,
 }
 
-struct PlannedTopic {
-    name: Str,
-    id: Uuid,
-    partitions: Vec<(FetchPartition, Result<Arc<Partition>, ErrorCode>)>,
+struct Planned {
+    asked: Asked,
+    partition: Result<Arc<Partition>, ErrorCode>,
 }
 
-/// What one walk over the partitions gave.
+/// What was read of the planned partitions, in their order.
+#[derive(Default)]
 struct Pass {
-    answers: Vec<Vec<PartitionData>>,
-    /// Where each partition's reader may read up to, as seen in this pass.
-    ends: Vec<Vec<Option<Offset>>>,
+    reads: Vec<OneRead>,
     bytes: i64,
-    is_enough: bool,
+}
+
+struct OneRead {
+    data: PartitionData,
+    /// The partition as it was; None after an error.
+    seen: Option<Offsets>,
+}
+
+impl OneRead {
+    fn bytes(&self) -> i64 {
+        self.data.records.as_ref().map_or(0, |records| records.len() as i64)
+    }
+
+    /// What a reader must know at once.
+    fn ends_the_wait(&self) -> bool {
+        self.seen.is_none() || self.data.diverging_epoch.end_offset >= 0
+    }
 }
 
 impl Plan {
-    fn new(broker: Arc<Broker>, cx: Context, request: &FetchRequest) -> Plan {
+    fn new(broker: Arc<Broker>, cx: Context, request: &FetchRequest) -> Result<Plan, ErrorCode> {
         let image = broker.metadata.current();
         let replica = if cx.version >= 15 { request.replica_state.replica_id } else { request.replica_id };
         let follower = Some(replica).filter(|id| *id >= 0);
-        let topics = request.topics.iter().map(|topic| {
-            let found = broker.resolve(&image, cx.version >= 13, &topic.topic, topic.topic_id);
-            let found = found.and_then(|known| {
-                let (operation, resource) = match follower {
-                    Some(_) => (Operation::ClusterAction, Resource::CLUSTER),
-                    None => (Operation::Read, Resource::topic(&known.name)),
-                };
-                if cx.allowed(operation, resource) {
-                    Ok(known)
-                } else {
-                    Err(ErrorCode::TopicAuthorizationFailed)
-                }
-            });
-            let partition = |asked: &FetchPartition| {
-                let known = found.clone()?;
-                known.partition(asked.partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-                let id = PartitionId { topic_id: known.id, partition: asked.partition };
-                broker.replicas.find(id).ok_or(ErrorCode::NotLeaderOrFollower)
-            };
-            let partitions = topic.partitions.iter().map(|asked| (asked.clone(), partition(asked))).collect();
-            PlannedTopic { name: topic.topic.clone(), id: topic.topic_id, partitions }
-        });
-        let topics = topics.collect();
-        let isolation = match request.isolation_level {
-            0 => Ok(Isolation::ReadUncommitted),
-            1 => Ok(Isolation::ReadCommitted),
+        let asked = session_request(&image, cx.version, follower.is_some(), request);
+        let (session, asked) = broker.fetch_sessions.begin(asked, |id| name_of(&image, id))?;
+        let isolation = match (follower, request.isolation_level) {
+            (Some(_), 0 | 1) => Ok(Isolation::LogEnd),
+            (None, 0) => Ok(Isolation::ReadUncommitted),
+            (None, 1) => Ok(Isolation::ReadCommitted),
             _ => Err(ErrorCode::UnknownServerError),
         };
-        let (bytes_min, bytes_max) = (i64::from(request.min_bytes), request.max_bytes);
-        Plan { image, isolation, follower, bytes_min, bytes_max, topics, broker, cx }
+        let bytes_max = u64::try_from(request.max_bytes).map_err(|_| ErrorCode::UnknownServerError);
+        let bytes_max = bytes_max.map(|bytes| bytes.min(broker.config.fetch_bytes_max));
+        let bytes_min = i64::from(request.min_bytes).min(bytes_max.map_or(0, |bytes| bytes as i64));
+        let mut plan = Plan {
+            partitions: Vec::with_capacity(asked.len()),
+            refused: Vec::new(),
+            image,
+            session,
+            isolation,
+            follower,
+            bytes_min,
+            bytes_max,
+            broker,
+            cx,
+        };
+        let mut last: Option<(TopicRef, Result<Arc<Topic>, ErrorCode>)> = None;
+        for asked in asked {
+            let topic = match &last {
+                Some((topic, found)) if topic.is_same(&asked.topic) => found.clone(),
+                _ => plan.topic(&asked.topic),
+            };
+            last = Some((asked.topic.clone(), topic.clone()));
+            match topic {
+                Ok(topic) if topic.partition(asked.partition).is_some() => {
+                    let partition = plan.partition(&topic, &asked);
+                    plan.partitions.push(Planned { asked, partition });
+                }
+                Ok(_) => plan.refuse(asked, ErrorCode::UnknownTopicOrPartition),
+                Err(error) => plan.refuse(asked, error),
+            }
+        }
+        Ok(plan)
     }
 
-    async fn read(&self) -> Pass {
-        let mut pass = Pass { answers: Vec::new(), ends: Vec::new(), bytes: 0, is_enough: false };
-        let bytes_max = u64::try_from(self.bytes_max).unwrap_or(0).min(bounds::FETCH_BYTES_MAX);
-        let mut partitions = 0;
-        for topic in &self.topics {
-            let mut answers = Vec::with_capacity(topic.partitions.len());
-            let mut ends = Vec::with_capacity(topic.partitions.len());
-            for (asked, partition) in &topic.partitions {
-                let room = bytes_max.saturating_sub(pass.bytes as u64);
-                let found = match partition {
-                    Ok(partition) => self.read_one(partition, asked, room, pass.bytes == 0).await,
-                    Err(error) => Err(*error),
-                };
-                partitions += 1;
-                let (answer, end) = match found {
-                    Ok((answer, end)) => (answer, Some(end)),
-                    Err(error) => (self.refused(topic, asked.partition, error), None),
-                };
-                pass.bytes += answer.records.as_ref().map_or(0, |records| records.len() as i64);
-                pass.is_enough |= end.is_none() || answer.diverging_epoch.end_offset >= 0;
-                answers.push(answer);
-                ends.push(end);
-            }
-            pass.answers.push(answers);
-            pass.ends.push(ends);
+    fn topic(&self, topic: &TopicRef) -> Result<Arc<Topic>, ErrorCode> {
+        if self.follower.is_some() && !self.cx.allowed(Operation::ClusterAction, Resource::CLUSTER) {
+            return Err(ErrorCode::TopicAuthorizationFailed);
         }
-        pass.is_enough |= pass.bytes >= self.bytes_min || partitions == 0;
-        pass
+        let name = topic.name().ok_or(ErrorCode::UnknownTopicId)?;
+        if self.follower.is_none() && !self.cx.allowed(Operation::Read, Resource::topic(name)) {
+            return Err(ErrorCode::TopicAuthorizationFailed);
+        }
+        self.image.topics.by_name(name).cloned().ok_or(ErrorCode::UnknownTopicOrPartition)
+    }
+
+    fn partition(&self, topic: &Topic, asked: &Asked) -> Result<Arc<Partition>, ErrorCode> {
+        if asked.topic.id().is_some_and(|id| id != topic.id) {
+            // The topic that was asked for is gone, and another one has its name.
+            return Err(ErrorCode::InconsistentTopicId);
+        }
+        let id = PartitionId { topic_id: topic.id, partition: asked.partition };
+        self.broker.replicas.find(id).ok_or(ErrorCode::NotLeaderOrFollower)
+    }
+
+    fn refuse(&mut self, asked: Asked, error: ErrorCode) {
+        let mut data = self.refused(&asked, error);
+        // Kafka tells an empty list where no log was asked, and null where one refused.
+        data.aborted_transactions = Some(Vec::new());
+        self.refused.push(Answered { asked, data });
+    }
+
+    fn is_enough(&self, pass: &Pass) -> bool {
+        pass.bytes >= self.bytes_min || pass.reads.is_empty() || pass.reads.iter().any(OneRead::ends_the_wait)
+    }
+
+    /// Reads partitions for the first time, or again: what is read takes the place of what was.
+    async fn read(&self, pass: &mut Pass, places: impl IntoIterator<Item = usize>) {
+        for place in places {
+            let Planned { asked, partition } = &self.partitions[place];
+            pass.bytes -= pass.reads.get(place).map_or(0, OneRead::bytes);
+            let read = match partition {
+                Ok(partition) => self.read_one(partition, asked, pass.bytes as u64).await,
+                Err(error) => Err(*error),
+            };
+            let read = match read {
+                Ok((data, seen)) => OneRead { data, seen: Some(seen) },
+                Err(error) => OneRead { data: self.refused(asked, error), seen: None },
+            };
+            pass.bytes += read.bytes();
+            match pass.reads.get_mut(place) {
+                Some(before) => *before = read,
+                None => pass.reads.push(read),
+            }
+        }
     }
 
     async fn read_one(
         &self,
         partition: &Arc<Partition>,
-        asked: &FetchPartition,
-        room: u64,
-        at_least_one: bool,
-    ) -> Result<(PartitionData, Offset), ErrorCode> {
+        asked: &Asked,
+        bytes_so_far: u64,
+    ) -> Result<(PartitionData, Offsets), ErrorCode> {
         let isolation = self.isolation?;
         let of_partition =
-            u64::try_from(asked.partition_max_bytes).map_err(|_| ErrorCode::UnknownServerError)?;
-        u64::try_from(self.bytes_max).map_err(|_| ErrorCode::UnknownServerError)?;
+            u64::try_from(asked.partition_bytes_max).map_err(|_| ErrorCode::UnknownServerError)?;
         let request = ReadRequest {
             offset: Offset(asked.fetch_offset),
             leader_epoch: asked.current_leader_epoch,
             last_fetched_epoch: asked.last_fetched_epoch,
             isolation,
             follower: self.follower,
-            bytes_max: of_partition.min(room),
-            at_least_one,
+            bytes_max: of_partition.min(self.bytes_max?.saturating_sub(bytes_so_far)),
+            at_least_one: bytes_so_far == 0,
         };
         partition.metrics.fetch_requests.inc();
         match partition.read(request).await {
@@ -176,8 +224,8 @@ impl Plan {
                     // Gone is the disk only with the node itself.
                     let _ = partition.follower_has(follower, request.offset).await;
                 }
-                let end = fetched.readable_end;
-                Ok((answer(asked.partition, fetched, isolation), end))
+                let seen = fetched.offsets;
+                Ok((answer(asked.partition, fetched, isolation), seen))
             }
             Err(error) => {
                 partition.metrics.failed_fetch_requests.inc();
@@ -189,28 +237,19 @@ impl Plan {
         }
     }
 
-    fn refused(&self, topic: &PlannedTopic, index: i32, error: ErrorCode) -> PartitionData {
-        // Kafka tells an empty list where no log was asked, and null where one refused.
-        let never_asked = matches!(
-            error,
-            ErrorCode::UnknownTopicOrPartition
-                | ErrorCode::UnknownTopicId
-                | ErrorCode::TopicAuthorizationFailed
-        );
+    fn refused(&self, asked: &Asked, error: ErrorCode) -> PartitionData {
         let mut answer = PartitionData {
-            partition_index: index,
+            partition_index: asked.partition,
             error_code: error.code(),
             high_watermark: -1,
-            aborted_transactions: never_asked.then(Vec::new),
+            aborted_transactions: None,
             records: Some(Records::default()),
             ..Default::default()
         };
         let tells_leader = matches!(error, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch);
-        if tells_leader
-            && self.cx.version >= 12
-            && let Ok(known) = self.broker.resolve(&self.image, self.cx.version >= 13, &topic.name, topic.id)
-            && let Some(partition) = known.partition(index)
-        {
+        let name = asked.topic.name().filter(|_| tells_leader && self.cx.version >= 12);
+        let topic = name.and_then(|name| self.image.topics.by_name(name));
+        if let Some(partition) = topic.and_then(|topic| topic.partition(asked.partition)) {
             answer.current_leader = LeaderIdAndEpoch {
                 leader_id: partition.leader,
                 leader_epoch: partition.leader_epoch,
@@ -220,50 +259,45 @@ impl Plan {
         answer
     }
 
-    /// Takes a place at each partition; wakes the fetch at once if one of them has moved since it was read.
-    fn park(&self, parked: &Arc<Parked>, pass: &Pass) -> Vec<crate::partition::ParkedHere> {
+    /// Takes a place at each partition; who has moved since it was read wakes the fetch at once.
+    fn park(&self, parked: &Arc<Parked>, pass: &Pass) -> Vec<ParkedHere> {
         let Ok(isolation) = self.isolation else { return Vec::new() };
-        let ends = pass.ends.iter().flatten();
-        let partitions = self.topics.iter().flat_map(|topic| &topic.partitions);
-        let mut places = Vec::new();
-        for ((_, partition), end) in partitions.zip(ends) {
-            let (Ok(partition), Some(end)) = (partition, end) else { continue };
-            match partition.park(parked, isolation, *end) {
-                Some(place) => places.push(place),
-                None => parked.wake(),
-            }
-        }
-        places
+        let read = self.partitions.iter().zip(&pass.reads).enumerate();
+        let places = read.filter_map(|(place, (planned, read))| {
+            let partition = planned.partition.as_ref().ok()?;
+            partition.park((parked, place), isolation, read.seen.as_ref()?)
+        });
+        places.collect()
     }
 
-    fn response(&self, pass: Pass) -> FetchResponse {
-        let mut response = FetchResponse::default();
-        if let Err(error) = self.isolation {
-            response.error_code = error.code();
+    fn response(self, pass: Pass) -> FetchResponse {
+        let Plan { broker, cx, image, session, isolation, partitions, refused, .. } = self;
+        let mut answers = Vec::with_capacity(partitions.len() + refused.len());
+        for (Planned { asked, partition }, OneRead { data, .. }) in partitions.into_iter().zip(pass.reads) {
+            if let (Ok(partition), Some(records)) = (partition, &data.records) {
+                partition.metrics.bytes_out.inc_by(records.len());
+            }
+            answers.push(Answered { asked, data });
         }
+        answers.extend(refused);
+        let answer = broker.fetch_sessions.finish(&session, answers);
+        let mut response = FetchResponse { session_id: answer.session_id, ..Default::default() };
+        response.error_code = isolation.err().unwrap_or(answer.error).code();
         let mut leaders = std::collections::BTreeMap::new();
-        for (topic, partitions) in self.topics.iter().zip(pass.answers) {
-            for (answer, (_, partition)) in partitions.iter().zip(&topic.partitions) {
-                if let (Ok(partition), Some(records)) = (partition, &answer.records) {
-                    partition.metrics.bytes_out.inc_by(records.len());
-                }
-                let leader = answer.current_leader.leader_id;
-                if self.cx.version >= 16
-                    && let Some((endpoint, rack)) =
-                        self.broker.endpoint(&self.image, leader, &self.cx.listener().name)
-                {
-                    leaders.insert(leader, (endpoint, rack));
-                }
+        let mut last: Option<TopicRef> = None;
+        for Answered { asked, data } in answer.answers {
+            let leader = data.current_leader.leader_id;
+            if cx.version >= 16
+                && let Some((endpoint, rack)) = broker.endpoint(&image, leader, &cx.listener().name)
+            {
+                leaders.insert(leader, (endpoint, rack));
             }
-            if partitions.is_empty() {
-                continue;
+            if !last.as_ref().is_some_and(|topic| topic.is_same(&asked.topic)) {
+                response.responses.push(topic_response(&asked.topic));
+                last = Some(asked.topic);
             }
-            response.responses.push(FetchableTopicResponse {
-                topic: topic.name.clone(),
-                topic_id: topic.id,
-                partitions,
-                ..Default::default()
-            });
+            let topic = response.responses.last_mut().expect("one was pushed for the first partition");
+            topic.partitions.push(data);
         }
         let endpoint = |(node_id, (endpoint, rack)): (i32, (metadata::Endpoint, Option<Str>))| NodeEndpoint {
             node_id,
@@ -275,6 +309,52 @@ impl Plan {
         response.node_endpoints = leaders.into_iter().map(endpoint).collect();
         response
     }
+}
+
+fn topic_response(topic: &TopicRef) -> FetchableTopicResponse {
+    match topic {
+        TopicRef::Name(name) => FetchableTopicResponse { topic: name.clone(), ..Default::default() },
+        TopicRef::Id(id, _) => FetchableTopicResponse { topic_id: *id, ..Default::default() },
+    }
+}
+
+fn name_of(image: &Image, id: Uuid) -> Option<Str> {
+    image.topics.by_id(id).map(|topic| topic.name.clone())
+}
+
+/// The request, its topics named so that a session can keep them.
+fn session_request(image: &Image, version: i16, is_follower: bool, request: &FetchRequest) -> SessionRequest {
+    let uses_topic_ids = version >= 13;
+    let topic_ref = |name: &Str, id: Uuid| {
+        if uses_topic_ids {
+            return TopicRef::Id(id, name_of(image, id));
+        }
+        let known = image.topics.by_name(name).map(|topic| topic.name.clone());
+        TopicRef::Name(known.unwrap_or_else(|| name.detached()))
+    };
+    let mut asked = Vec::with_capacity(request.topics.iter().map(|topic| topic.partitions.len()).sum());
+    for topic in &request.topics {
+        let named = topic_ref(&topic.topic, topic.topic_id);
+        asked.extend(topic.partitions.iter().map(|partition| Asked {
+            topic: named.clone(),
+            partition: partition.partition,
+            fetch_offset: partition.fetch_offset,
+            current_leader_epoch: partition.current_leader_epoch,
+            last_fetched_epoch: partition.last_fetched_epoch,
+            log_start_offset: partition.log_start_offset,
+            partition_bytes_max: partition.partition_max_bytes,
+        }));
+    }
+    let mut forgotten = Vec::new();
+    for topic in &request.forgotten_topics_data {
+        let named = topic_ref(&topic.topic, topic.topic_id);
+        forgotten.extend(topic.partitions.iter().map(|partition| (named.clone(), *partition)));
+    }
+    let (session_id, epoch) = match version {
+        7.. => (request.session_id, request.session_epoch),
+        _ => (0, -1),
+    };
+    SessionRequest { session_id, epoch, uses_topic_ids, is_follower, asked, forgotten }
 }
 
 fn answer(index: i32, fetched: Fetched, isolation: Isolation) -> PartitionData {

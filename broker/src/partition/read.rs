@@ -46,7 +46,7 @@ pub struct ReadRequest {
     /// The epoch of the last record that the reader has, or -1 if it does not tell.
     pub last_fetched_epoch: i32,
     pub isolation: Isolation,
-    /// The follower that reads; None for a consumer.
+    /// The follower that reads, at isolation `LogEnd`; None for a consumer.
     pub follower: Option<i32>,
     pub bytes_max: u64,
     /// Give the first batch even if it is larger.
@@ -57,8 +57,6 @@ pub struct ReadRequest {
 #[derive(Clone, Debug)]
 pub struct Fetched {
     pub offsets: Offsets,
-    /// The end of what this reader may see.
-    pub readable_end: Offset,
     pub region: Option<FileRegion>,
     /// For read_committed: the aborted transactions among the records.
     pub aborted: Option<Vec<AbortedTransaction>>,
@@ -115,15 +113,12 @@ impl Partition {
             return Err(ReadError::NotReplica(follower));
         }
         let offsets = state.offsets();
-        let readable_end = match request.follower {
-            Some(_) => offsets.log_end,
-            None => state.readable_end(request.isolation),
-        };
+        let readable_end = offsets.readable_end(request.isolation);
         let is_at_end = request.last_fetched_epoch < 0
             && (readable_end..=offsets.log_end).contains(&request.offset)
             && request.offset >= offsets.log_start;
         let aborted = (request.isolation == Isolation::ReadCommitted).then(Vec::new);
-        let nothing = Fetched { offsets, readable_end, region: None, aborted, diverging: None };
+        let nothing = Fetched { offsets, region: None, aborted, diverging: None };
         Ok(is_at_end.then_some(nothing))
     }
 
@@ -132,14 +127,9 @@ impl Partition {
         let (offsets, readable_end) = {
             let state = self.state();
             state.check_leader(request.leader_epoch)?;
-            let end = if request.follower.is_some() {
-                state.log_end
-            } else {
-                state.readable_end(request.isolation)
-            };
-            (state.offsets(), end)
+            (state.offsets(), state.offsets().readable_end(request.isolation))
         };
-        let mut fetched = Fetched { offsets, readable_end, region: None, aborted: None, diverging: None };
+        let mut fetched = Fetched { offsets, region: None, aborted: None, diverging: None };
         if request.last_fetched_epoch >= 0 {
             let (epoch, end) =
                 log.end_of_leader_epoch(request.last_fetched_epoch).ok_or(ReadError::OutOfRange)?;
@@ -162,7 +152,7 @@ impl Partition {
             Err(storage::ReadError::OutOfRange { .. }) => return Err(ReadError::OutOfRange),
             Err(storage::ReadError::Io(error)) => return Err(ReadError::Io(error)),
         };
-        if request.isolation == Isolation::ReadCommitted && request.follower.is_none() {
+        if request.isolation == Isolation::ReadCommitted {
             // A superset of what the region covers: consumers filter by producer and offset.
             fetched.aborted = Some(match slice.region {
                 Some(_) => log.aborted_transactions(fs, request.offset, readable_end)?,
@@ -195,7 +185,7 @@ impl Partition {
         let (current_epoch, readable_end) = {
             let state = self.state();
             state.check_leader(leader_epoch)?;
-            (state.leader_epoch, state.readable_end(isolation))
+            (state.leader_epoch, state.offsets().readable_end(isolation))
         };
         // An empty log knows no epoch yet; its next record will have the current one.
         let named = |offset: Offset, epoch: Option<i32>| {

@@ -53,12 +53,6 @@ fn what_cannot_be_read_gets_kafkas_code() {
         assert_eq!(code(fetch(0, negative).await.error_code), ErrorCode::UnknownServerError);
         let diverging = fetch(9, |r| r.topics[0].partitions[0].last_fetched_epoch = 0).await;
         assert_eq!((diverging.diverging_epoch.epoch, diverging.diverging_epoch.end_offset), (0, 3));
-        for (id, epoch, error) in [(5, 1, 70), (0, 1, 70), (5, -1, 0), (5, 0, 0), (0, 0, 0)] {
-            let mut request = fetch_request("f", 0);
-            (request.session_id, request.session_epoch) = (id, epoch);
-            let answer = rig.call(12, &request).await;
-            assert_eq!((answer.error_code, answer.session_id), (error, 0), "session {id}/{epoch}");
-        }
     });
 }
 
