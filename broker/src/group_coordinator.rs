@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex};
 
 use coordinator::{Answer, GroupConfig, Operation, partition_of};
 use host::Host;
+use metadata::features::GROUP_VERSION;
 use metadata::{Changes, Image};
 use protocol::config::Configs;
 use protocol::ids::PartitionId;
@@ -42,6 +43,8 @@ pub struct GroupCoordinator {
     surroundings: Arc<Surroundings>,
     replicas: Arc<Replicas>,
     shards: Mutex<BTreeMap<i32, Arc<Shard>>>,
+    /// Consumer groups (KIP-848) are among `group.coordinator.rebalance.protocols`.
+    serves_consumers: bool,
 }
 
 impl GroupCoordinator {
@@ -62,7 +65,20 @@ impl GroupCoordinator {
             surroundings: Arc::new(surroundings),
             replicas: Arc::clone(replicas),
             shards: Mutex::default(),
+            serves_consumers: server
+                .list("group.coordinator.rebalance.protocols")
+                .iter()
+                .any(|name| name.eq_ignore_ascii_case("consumer")),
         }
+    }
+
+    /// Whether the members of consumer groups are answered.
+    ///
+    /// # Errors
+    /// `UNSUPPORTED_VERSION` where the newer protocol is switched off, as with Kafka.
+    pub fn check_serves_consumers(&self) -> Result<(), ErrorCode> {
+        let level = self.surroundings.metadata.current().features.level(GROUP_VERSION);
+        if self.serves_consumers && level > 0 { Ok(()) } else { Err(ErrorCode::UnsupportedVersion) }
     }
 
     /// Puts an operation on a group into its shard's queue. The order of calls is the order in which they are done.

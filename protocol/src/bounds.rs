@@ -137,8 +137,6 @@ pub const CONTROLLER_HAND_OVER_WAIT: Duration = Duration::from_secs(2);
 
 /// Operations of one shard of the group coordinator that are not answered yet, members that wait for others included.
 pub const GROUP_SHARD_OPERATIONS_MAX: usize = 100_000;
-/// What is read of a shard's log at a time while it is loaded.
-pub const GROUP_LOAD_BYTES: u64 = 4 * 1024 * 1024;
 /// A shard that could not write waits so long before it is loaded anew.
 pub const GROUP_RELOAD_WAIT: Duration = Duration::from_millis(100);
 

@@ -20,12 +20,14 @@ mod static_member;
 mod sync;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use metadata::Image;
 use protocol::messages::{ConsumerProtocolSubscription, GroupMetadataValue};
 use protocol::record_frame::decode_versioned;
 use protocol::{ErrorCode, Str};
 
-pub(crate) use member::{Member, Protocol};
+pub(crate) use member::{Member, Protocol, rebalance_timeout_ms};
 
 pub(crate) use join::refused as refused_join;
 pub(crate) use sync::refused as refused_sync;
@@ -67,6 +69,10 @@ pub enum Deadline {
     Member(Str, Str),
     /// A member of a consumer group does not give back what it was asked for.
     Revocation(Str, Str),
+    /// A member of a consumer group that speaks the classic protocol was told to join again, and does not.
+    Rejoin(Str, Str),
+    /// One that has joined does not ask for its assignment.
+    Resync(Str, Str),
     /// Not all have joined.
     Join(Str),
     /// Not all have asked for their assignment.
@@ -79,6 +85,8 @@ pub enum Deadline {
 pub(crate) struct Turn<'a> {
     pub(crate) now: Moment,
     pub(crate) config: &'a GroupConfig,
+    /// The cluster's metadata now.
+    pub(crate) image: &'a Arc<Image>,
     pub(crate) timers: &'a mut Timers<Deadline>,
     pub(crate) effects: &'a mut Effects<Answer>,
 }
@@ -246,7 +254,7 @@ impl ClassicGroup {
     }
 
     /// The topics of all subscriptions; None if the members are no consumers, or one cannot be read.
-    fn read_subscriptions(&self) -> Option<BTreeSet<Str>> {
+    pub(crate) fn read_subscriptions(&self) -> Option<BTreeSet<Str>> {
         if !self.has_consumers() {
             return None;
         }

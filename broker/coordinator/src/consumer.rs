@@ -12,10 +12,13 @@
 
 mod apply;
 pub(crate) mod assignor;
+mod classic_member;
+mod committer;
 mod describe;
 mod heartbeat;
 mod leave;
 mod member;
+mod migration;
 mod reconcile;
 mod subscription;
 mod target;
@@ -30,8 +33,9 @@ use protocol::{ErrorCode, Str, Uuid};
 use crate::classic::{Deadline, Turn};
 use crate::records;
 
-pub(crate) use heartbeat::check as check_heartbeat;
-pub(crate) use member::{Member, MemberState, Partitions};
+pub(crate) use heartbeat::{check as check_heartbeat, check_room};
+pub(crate) use member::{EPOCH_AWAY, Member, MemberState, Partitions};
+pub(crate) use migration::{Downgrade, check_upgrade};
 use subscription::Resolved;
 
 /// Why a request is refused. The text goes to the client, in Kafka's words.
@@ -100,7 +104,8 @@ impl ConsumerGroup {
     pub(crate) fn new(id: Str) -> ConsumerGroup {
         ConsumerGroup {
             id,
-            epoch: 0,
+            // The first that a member is given is the next one, as in Kafka.
+            epoch: 1,
             metadata_hash: 0,
             members: BTreeMap::new(),
             instances: BTreeMap::new(),
@@ -144,38 +149,27 @@ impl ConsumerGroup {
         turn.effects.entries.push(records::modern(&key, value.as_ref()));
     }
 
-    /// Somebody commits offsets, or asks for them, in the name of a member.
-    ///
-    /// # Errors
-    /// `UNKNOWN_MEMBER_ID`, `STALE_MEMBER_EPOCH`. Who is no member may do it while there are none.
-    pub(crate) fn check_committer(&self, member_id: &Str, epoch: i32) -> Result<(), ErrorCode> {
-        if epoch < 0 && self.members.is_empty() {
-            return Ok(());
-        }
-        let member = self.members.get(member_id).ok_or(ErrorCode::UnknownMemberId)?;
-        if member.epoch == epoch { Ok(()) } else { Err(ErrorCode::StaleMemberEpoch) }
-    }
-
     /// After the log was read: every member is given the full time.
     pub(crate) fn loaded(&mut self, turn: &mut Turn<'_>) {
-        let settings = turn.config.consumer;
+        let session_timeout_ms = turn.config.consumer_settings(turn.image, &self.id).session_timeout_ms;
         let ids: Vec<Str> = self.members.keys().cloned().collect();
         for id in ids {
-            self.restart_session(&id, settings, turn);
+            self.restart_session(&id, session_timeout_ms, turn);
             self.follow_revocation(&id, turn);
         }
     }
 
-    fn restart_session(&self, member: &Str, settings: ConsumerSettings, turn: &mut Turn<'_>) {
-        let deadline = turn.now.timer_ms + i64::from(settings.session_timeout_ms);
+    fn restart_session(&self, member: &Str, session_timeout_ms: i32, turn: &mut Turn<'_>) {
+        let deadline = turn.now.timer_ms + i64::from(session_timeout_ms);
         turn.timers.set(Deadline::Member(self.id.clone(), member.clone()), deadline);
     }
 
-    /// A member that was asked to give something back has its rebalance time-out to do so.
+    /// A member that was asked to give something back has its rebalance time-out to do so. One of the classic protocol has
+    /// it for joining again.
     fn follow_revocation(&self, id: &Str, turn: &mut Turn<'_>) {
         let key = Deadline::Revocation(self.id.clone(), id.clone());
         match self.members.get(id) {
-            Some(member) if member.state == MemberState::UnrevokedPartitions => {
+            Some(member) if member.state == MemberState::UnrevokedPartitions && member.classic.is_none() => {
                 turn.timers.set(key, turn.now.timer_ms + i64::from(member.rebalance_timeout_ms));
             }
             _ => turn.timers.cancel(&key),

@@ -18,7 +18,7 @@ mod shard;
 mod timers;
 
 pub use classic::{ClassicGroup, Deadline, State};
-pub use config::GroupConfig;
+pub use config::{ConsumerRanges, GroupConfig, MigrationPolicy};
 pub use consumer::assignor::Assignor;
 pub use consumer::{ConsumerGroup, ConsumerSettings, ConsumerState, Refusal};
 pub use machine::{Effects, Entry, Machine, Moment, Ticket};

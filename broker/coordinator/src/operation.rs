@@ -2,10 +2,7 @@
 //!
 //! Requests and answers are Kafka's own messages where one concerns one group; the handlers split and join the others.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
-use metadata::Topics;
 use protocol::messages::describe_groups_response::DescribedGroup;
 use protocol::messages::list_groups_response::ListedGroup;
 use protocol::messages::{
@@ -15,7 +12,7 @@ use protocol::messages::{
 };
 use protocol::{ErrorCode, Str, Uuid};
 
-use crate::consumer::{ConsumerSettings, Refusal};
+use crate::consumer::Refusal;
 use crate::offsets::{Committed, TopicPartition};
 
 /// JoinGroup, and what it does not say itself.
@@ -40,14 +37,12 @@ pub struct Beat {
     pub client_host: Str,
     /// For the name of a new member of version 0.
     pub unique: Uuid,
-    /// The topics of the cluster now.
-    pub topics: Arc<Topics>,
-    pub settings: ConsumerSettings,
 }
 
 /// OffsetCommit of one group.
 #[derive(Clone, Debug)]
 pub struct Commit {
+    pub version: i16,
     pub group: Str,
     pub member_id: Str,
     pub instance_id: Option<Str>,
@@ -76,7 +71,7 @@ pub enum Operation {
     /// In the form of version 3 and later: a list of members.
     Leave(LeaveGroupRequest),
     ConsumerHeartbeat(Beat),
-    ConsumerDescribe(Str, Arc<Topics>),
+    ConsumerDescribe(Str),
     Commit(Commit),
     Fetch(Fetch),
     DeleteOffsets {

@@ -11,12 +11,14 @@ mod commit;
 mod consumer;
 mod expiry;
 mod fetch;
+mod migration;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use protocol::messages::leave_group_response::MemberResponse;
+use metadata::Image;
 use protocol::messages::{
     GroupKey, GroupValue, HeartbeatRequest, LeaveGroupRequest, LeaveGroupResponse, SyncGroupRequest,
 };
@@ -36,6 +38,8 @@ use crate::timers::Timers;
 #[derive(Debug)]
 pub struct GroupShard {
     config: GroupConfig,
+    /// The cluster's metadata as it was last shown.
+    image: Arc<Image>,
     groups: BTreeMap<Str, Group>,
     offsets: Offsets,
     timers: Timers<Deadline>,
@@ -47,11 +51,17 @@ impl GroupShard {
     pub fn new(config: GroupConfig) -> GroupShard {
         GroupShard {
             config,
+            image: Arc::default(),
             groups: BTreeMap::new(),
             offsets: Offsets::default(),
             timers: Timers::default(),
             unreadable: Vec::new(),
         }
+    }
+
+    /// Shows the cluster's metadata: its topics, and the settings of groups.
+    pub fn see(&mut self, image: Arc<Image>) {
+        self.image = image;
     }
 
     /// A classic group, for tests.
@@ -87,8 +97,21 @@ impl GroupShard {
         decide: impl FnOnce(&mut ClassicGroup, &mut Turn<'_>) -> R,
     ) -> Option<R> {
         let Group::Classic(group) = self.groups.get_mut(id)? else { return None };
-        let mut turn = Turn { now, config: &self.config, timers: &mut self.timers, effects };
-        Some(decide(group, &mut turn))
+        let (config, image) = (&self.config, &self.image);
+        Some(decide(group, &mut Turn { now, config, image, timers: &mut self.timers, effects }))
+    }
+
+    /// The same on a consumer group.
+    fn on_consumer_group<R>(
+        &mut self,
+        now: Moment,
+        effects: &mut Effects<Answer>,
+        id: &str,
+        decide: impl FnOnce(&mut ConsumerGroup, &mut Turn<'_>) -> R,
+    ) -> Option<R> {
+        let Group::Consumer(group) = self.groups.get_mut(id)? else { return None };
+        let (config, image) = (&self.config, &self.image);
+        Some(decide(group, &mut Turn { now, config, image, timers: &mut self.timers, effects }))
     }
 
     fn join(&mut self, now: Moment, ticket: Ticket, join: &Join, effects: &mut Effects<Answer>) {
@@ -101,14 +124,18 @@ impl GroupShard {
         let error = match () {
             () if request.group_id.is_empty() => Some(ErrorCode::InvalidGroupId),
             () if !timeouts.contains(&timeout) => Some(ErrorCode::InvalidSessionTimeout),
-            // Its members speak another protocol; both in one group are not served yet.
-            () if is_of_consumers => Some(ErrorCode::InconsistentGroupProtocol),
+            () if is_of_consumers => None,
             // A member of a group that is not there: it was deleted, or never was.
             () if !is_there && !request.member_id.is_empty() => Some(ErrorCode::UnknownMemberId),
             () => None,
         };
         if let Some(error) = error {
             return effects.answer(ticket, classic::refused_join(&request.member_id, error));
+        }
+        if is_of_consumers {
+            let answer = self.join_consumers(now, join, effects);
+            let answer = answer.map_or_else(|e| classic::refused_join(&request.member_id, e), Answer::Join);
+            return effects.answer(ticket, answer);
         }
         if !is_there {
             let id = request.group_id.detached();
@@ -128,11 +155,13 @@ impl GroupShard {
         effects: &mut Effects<Answer>,
     ) {
         let error = missing_group(&request.group_id);
-        let done =
-            self.on_group(now, effects, &request.group_id, |group, turn| group.sync(turn, ticket, request));
-        if done.is_none() {
-            effects.answer(ticket, classic::refused_sync(error));
+        let id = &request.group_id;
+        if self.on_group(now, effects, id, |group, turn| group.sync(turn, ticket, request)).is_some() {
+            return;
         }
+        let synced = self.on_consumer_group(now, effects, id, |group, turn| group.sync(turn, request));
+        let answer = synced.unwrap_or(Err(error)).map_or_else(classic::refused_sync, Answer::Sync);
+        effects.answer(ticket, answer);
     }
 
     fn heartbeat(
@@ -141,9 +170,13 @@ impl GroupShard {
         request: &HeartbeatRequest,
         effects: &mut Effects<Answer>,
     ) -> ErrorCode {
-        let missing = missing_group(&request.group_id);
-        self.on_group(now, effects, &request.group_id, |group, turn| group.heartbeat(turn, request))
-            .unwrap_or(missing)
+        let (id, missing) = (&request.group_id, missing_group(&request.group_id));
+        let heard = self.on_group(now, effects, id, |group, turn| group.heartbeat(turn, request));
+        heard.unwrap_or_else(|| {
+            let heard = self
+                .on_consumer_group(now, effects, id, |group, turn| group.heartbeat_of_classic(turn, request));
+            heard.unwrap_or(Err(missing)).err().unwrap_or(ErrorCode::None)
+        })
     }
 
     fn leave(
@@ -153,15 +186,8 @@ impl GroupShard {
         effects: &mut Effects<Answer>,
     ) -> LeaveGroupResponse {
         let error_code = missing_group(&request.group_id).code();
-        if let Some(Group::Consumer(group)) = self.groups.get_mut(&request.group_id) {
-            let mut turn = Turn { now, config: &self.config, timers: &mut self.timers, effects };
-            let members = request.members.iter().map(|asked| MemberResponse {
-                member_id: asked.member_id.clone(),
-                group_instance_id: asked.group_instance_id.clone(),
-                error_code: group.leave_by_name(&mut turn, asked).code(),
-                ..Default::default()
-            });
-            return LeaveGroupResponse { members: members.collect(), ..Default::default() };
+        if matches!(self.groups.get(&request.group_id), Some(Group::Consumer(_))) {
+            return self.leave_consumers(now, request, effects);
         }
         let left = self.on_group(now, effects, &request.group_id, |group, turn| group.leave(turn, request));
         left.unwrap_or_else(|| LeaveGroupResponse { error_code, ..Default::default() })
@@ -169,13 +195,14 @@ impl GroupShard {
 
     fn due(&mut self, now: Moment, deadline: Deadline, effects: &mut Effects<Answer>) {
         match deadline {
-            Deadline::Member(id, name) | Deadline::Revocation(id, name) => {
-                let mut turn = Turn { now, config: &self.config, timers: &mut self.timers, effects };
-                match self.groups.get_mut(&id) {
-                    Some(Group::Classic(group)) => group.silent(&name, &mut turn),
-                    Some(Group::Consumer(group)) => group.fence(&mut turn, &name),
-                    None => {}
+            Deadline::Member(id, name) => {
+                let of_classic = self.on_group(now, effects, &id, |group, turn| group.silent(&name, turn));
+                if of_classic.is_none() {
+                    self.fence(now, &id, &[name], effects);
                 }
+            }
+            Deadline::Revocation(id, name) | Deadline::Rejoin(id, name) | Deadline::Resync(id, name) => {
+                self.fence(now, &id, &[name], effects);
             }
             Deadline::Join(id) => {
                 self.on_group(now, effects, &id, |group, turn| group.join_expired(turn));
@@ -252,9 +279,7 @@ impl Machine for GroupShard {
             Operation::ConsumerHeartbeat(beat) => {
                 Answer::ConsumerHeartbeat(self.consumer_heartbeat(now, &beat, effects))
             }
-            Operation::ConsumerDescribe(id, topics) => {
-                Answer::ConsumerDescribe(self.consumer_describe(&id, &topics))
-            }
+            Operation::ConsumerDescribe(id) => Answer::ConsumerDescribe(self.consumer_describe(&id)),
             Operation::Commit(commit) => Answer::Commit(self.commit(now, &commit, effects)),
             Operation::Fetch(fetch) => Answer::Fetch(self.fetch(&fetch)),
             Operation::DeleteOffsets { group, partitions } => {
@@ -301,7 +326,8 @@ impl Machine for GroupShard {
     }
 
     fn loaded(&mut self, now: Moment, effects: &mut Effects<Answer>) {
-        let mut turn = Turn { now, config: &self.config, timers: &mut self.timers, effects };
+        let (config, image) = (&self.config, &self.image);
+        let mut turn = Turn { now, config, image, timers: &mut self.timers, effects };
         for group in self.groups.values_mut() {
             group.loaded(&mut turn);
         }

@@ -23,6 +23,13 @@ impl<K: Ord + Clone> Timers<K> {
         self.by_deadline.insert((deadline_ms, key));
     }
 
+    /// Sets a deadline unless there is one.
+    pub fn set_if_absent(&mut self, key: K, deadline_ms: i64) {
+        if !self.by_key.contains_key(&key) {
+            self.set(key, deadline_ms);
+        }
+    }
+
     pub fn cancel(&mut self, key: &K) {
         if let Some(deadline) = self.by_key.remove(key) {
             self.by_deadline.remove(&(deadline, key.clone()));
@@ -56,6 +63,7 @@ mod tests {
         timers.set("a", 3);
         timers.set("c", 4);
         timers.cancel(&"c");
+        timers.set_if_absent("a", 1);
         assert_eq!(timers.next_deadline_ms(), Some(3));
         assert_eq!(timers.take_due(2), None);
         assert_eq!(

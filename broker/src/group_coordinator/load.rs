@@ -19,11 +19,15 @@ pub(super) enum LoadError {
     Control(#[from] protocol::DecodeError),
 }
 
-/// Replays everything, and returns the end of it.
-pub(super) async fn load(shard: &Shard, machine: &mut impl Machine) -> Result<Offset, LoadError> {
+/// Replays everything, `buffer_bytes` at a time but at least a batch, and returns the end of it.
+pub(super) async fn load(
+    shard: &Shard,
+    machine: &mut impl Machine,
+    buffer_bytes: u64,
+) -> Result<Offset, LoadError> {
     let mut position = shard.partition.offsets().log_start;
     loop {
-        let bytes = shard.partition.replay_from(position, bounds::GROUP_LOAD_BYTES).await?;
+        let bytes = shard.partition.replay_from(position, buffer_bytes).await?;
         let before = position;
         for batch in batches(bytes) {
             // The last one may be cut off: it comes whole with the next read.

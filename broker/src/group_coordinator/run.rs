@@ -9,8 +9,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use coordinator::{Answer, Effects, GroupShard, Machine, Moment, Ticket};
-use protocol::batch::{BatchBuilder, BatchOptions};
+use coordinator::{Answer, Effects, Entry, GroupShard, Machine, Moment, Ticket};
+use protocol::batch::{BatchBuilder, BatchOptions, Compression};
 use protocol::ids::Offset;
 use protocol::{ErrorCode, bounds};
 
@@ -36,7 +36,9 @@ pub(super) async fn run(shard: Arc<Shard>, surroundings: Arc<Surroundings>) {
 /// One life of the machine. An error ends it: what it holds may not be what the log says.
 async fn serve(shard: &Arc<Shard>, surroundings: &Surroundings) -> Result<(), ErrorCode> {
     let mut machine = GroupShard::new(surroundings.group_config(shard));
-    let end = load::load(shard, &mut machine).await.map_err(|error| {
+    machine.see(surroundings.metadata.current());
+    let buffer_bytes = surroundings.server.int("offsets.load.buffer.size").max(1) as u64;
+    let end = load::load(shard, &mut machine, buffer_bytes).await.map_err(|error| {
         tracing::error!(partition = shard.partition.id.partition, %error, "groups cannot be loaded");
         ErrorCode::NotCoordinator
     })?;
@@ -44,8 +46,8 @@ async fn serve(shard: &Arc<Shard>, surroundings: &Surroundings) -> Result<(), Er
         tracing::warn!(partition = shard.partition.id.partition, %error, "a record of a group was skipped");
     }
     let mut tail = end - 1;
-    let mut effects = Effects::default();
-    machine.loaded(moment(surroundings), &mut effects);
+    let mut gathered = Gathered::default();
+    machine.loaded(moment(surroundings), gathered.next());
     shard.serve();
     tracing::debug!(
         partition = shard.partition.id.partition,
@@ -53,13 +55,33 @@ async fn serve(shard: &Arc<Shard>, surroundings: &Surroundings) -> Result<(), Er
         "groups loaded"
     );
     loop {
-        write(shard, surroundings, &mut effects, &mut tail).await?;
-        deliver(shard, surroundings, std::mem::take(&mut effects.answers), tail)?;
+        let (entries, answers) = std::mem::take(&mut gathered).split();
+        write(shard, surroundings, entries, &mut tail).await?;
+        deliver(shard, surroundings, answers, tail)?;
         wait(shard, surroundings, &machine).await;
+        linger(surroundings).await;
         if shard.is_gone() {
             return Ok(());
         }
-        perform(shard, surroundings, &mut machine, &mut effects);
+        perform(shard, surroundings, &mut machine, &mut gathered);
+    }
+}
+
+/// What operations led to, each by itself: the entries of one stand in one batch, so that a crash leaves all or none of
+/// them.
+#[derive(Default)]
+struct Gathered(Vec<Effects<Answer>>);
+
+impl Gathered {
+    fn next(&mut self) -> &mut Effects<Answer> {
+        self.0.push(Effects::default());
+        self.0.last_mut().expect("it was pushed a moment ago")
+    }
+
+    fn split(self) -> (Vec<Vec<Entry>>, Vec<(Ticket, Answer)>) {
+        let (entries, answers): (Vec<_>, Vec<_>) =
+            self.0.into_iter().map(|effects| (effects.entries, effects.answers)).unzip();
+        (entries, answers.into_iter().flatten().collect())
     }
 }
 
@@ -79,23 +101,27 @@ async fn wait(shard: &Shard, surroundings: &Surroundings, machine: &GroupShard) 
     }
 }
 
+/// Lets more operations gather where that was asked for. By itself the time of the append before is the wait, as with
+/// Kafka's -1.
+async fn linger(surroundings: &Surroundings) {
+    let linger_ms = surroundings.server.int("group.coordinator.append.linger.ms");
+    if linger_ms > 0 {
+        surroundings.host.clock().sleep(Duration::from_millis(linger_ms as u64)).await;
+    }
+}
+
 /// What is due, and what is queued, until a batch is half full: one operation's entries take up to a whole one.
-fn perform(
-    shard: &Shard,
-    surroundings: &Surroundings,
-    machine: &mut GroupShard,
-    effects: &mut Effects<Answer>,
-) {
+fn perform(shard: &Shard, surroundings: &Surroundings, machine: &mut GroupShard, gathered: &mut Gathered) {
     let batch_bytes_max = surroundings.settings(shard).batch_bytes_max;
-    machine.expire(moment(surroundings), effects);
-    let mut bytes = effects.size_bytes();
+    machine.see(surroundings.metadata.current());
+    let due = gathered.next();
+    machine.expire(moment(surroundings), due);
+    let mut bytes = due.size_bytes();
     while bytes < batch_bytes_max / 2 {
         let Some((ticket, operation)) = shard.next() else { return };
-        let mut of_one = Effects::default();
-        machine.perform(moment(surroundings), ticket, operation, &mut of_one);
+        let of_one = gathered.next();
+        machine.perform(moment(surroundings), ticket, operation, of_one);
         bytes += of_one.size_bytes();
-        effects.entries.append(&mut of_one.entries);
-        effects.answers.append(&mut of_one.answers);
     }
     // More is queued than one batch takes: the task comes back at once.
     shard.nudge();
@@ -105,24 +131,30 @@ fn perform(
 async fn write(
     shard: &Shard,
     surroundings: &Surroundings,
-    effects: &mut Effects<Answer>,
+    entries: Vec<Vec<Entry>>,
     tail: &mut Offset,
 ) -> Result<(), ErrorCode> {
-    let entries = std::mem::take(&mut effects.entries);
-    if entries.is_empty() {
+    if entries.iter().all(Vec::is_empty) {
         return Ok(());
     }
     let settings = surroundings.settings(shard);
     let now_ms = surroundings.host.clock().wall_ms();
-    let batch_bytes_max = settings.batch_bytes_max;
-    let mut builder = BatchBuilder::new(BatchOptions::default());
-    for entry in entries {
-        let is_full = builder.size_bytes() + entry.size_bytes() > batch_bytes_max;
-        if is_full && !builder.is_empty() {
-            let full = std::mem::replace(&mut builder, BatchBuilder::new(BatchOptions::default()));
-            *tail = append(shard, &settings, full, now_ms).await?;
+    let codec = surroundings.server.int("offsets.topic.compression.codec");
+    let compression = i8::try_from(codec).ok().and_then(Compression::from_id).unwrap_or(Compression::None);
+    let new_batch = || BatchBuilder::new(BatchOptions { compression, ..BatchOptions::default() });
+    let mut builder = new_batch();
+    for of_one in entries {
+        let mut needed_bytes: usize = of_one.iter().map(Entry::size_bytes).sum();
+        for entry in of_one {
+            // All of one operation, unless that alone is more than a batch takes: then as much as there is room for.
+            let is_full = builder.size_bytes() + needed_bytes > settings.batch_bytes_max;
+            if is_full && !builder.is_empty() {
+                let full = std::mem::replace(&mut builder, new_batch());
+                *tail = append(shard, &settings, full, now_ms).await?;
+            }
+            needed_bytes = entry.size_bytes();
+            builder.append(now_ms, Some(&entry.key), entry.value.as_deref(), &[]);
         }
-        builder.append(now_ms, Some(&entry.key), entry.value.as_deref(), &[]);
     }
     *tail = append(shard, &settings, builder, now_ms).await?;
     Ok(())

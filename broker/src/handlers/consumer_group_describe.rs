@@ -15,13 +15,13 @@ pub async fn handle(
     cx: Context,
     request: ConsumerGroupDescribeRequest,
 ) -> Reply<ConsumerGroupDescribeResponse> {
-    let image = broker.metadata.current();
     let mut waiting = Vec::with_capacity(request.group_ids.len());
     for group in &request.group_ids {
         let answer = match cx.allowed(Operation::Describe, Resource::group(group)) {
-            true => {
-                broker.groups.submit(group, Asked::ConsumerDescribe(group.clone(), Arc::clone(&image.topics)))
-            }
+            true => broker
+                .groups
+                .check_serves_consumers()
+                .and_then(|()| broker.groups.submit(group, Asked::ConsumerDescribe(group.clone()))),
             false => Err(ErrorCode::GroupAuthorizationFailed),
         };
         waiting.push((group.clone(), answer));

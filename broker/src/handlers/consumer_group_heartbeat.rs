@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use coordinator::{Answer, Beat, ConsumerSettings, Operation as Asked, Refusal};
-use metadata::Image;
-use metadata::configs::ConfigResource;
-use protocol::config::{self, Value, group_default};
+use coordinator::{Answer, Beat, Operation as Asked, Refusal};
 use protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 use protocol::{ErrorCode, Str, Uuid};
 use wire::{Context, Operation, Reply, Resource};
@@ -18,6 +15,9 @@ pub async fn handle(
     request: ConsumerGroupHeartbeatRequest,
 ) -> Reply<ConsumerGroupHeartbeatResponse> {
     let group = request.group_id.clone();
+    if let Err(error) = broker.groups.check_serves_consumers() {
+        return Reply::Now(refused(error, None));
+    }
     if !cx.allowed(Operation::Read, Resource::group(&group)) {
         return Reply::Now(refused(ErrorCode::GroupAuthorizationFailed, None));
     }
@@ -25,16 +25,12 @@ pub async fn handle(
     if names.into_iter().any(|name| !cx.allowed(Operation::Describe, Resource::topic(name))) {
         return Reply::Now(refused(ErrorCode::TopicAuthorizationFailed, None));
     }
-    let image = broker.metadata.current();
-    let settings = settings(&broker, &image, &group);
     let beat = Beat {
         request,
         version: cx.version,
         client_id: cx.client_id.clone().unwrap_or_default(),
         client_host: Str::from(format!("/{}", cx.address().ip())),
         unique: Uuid::from_random(|| broker.host.entropy().u128()),
-        topics: Arc::clone(&image.topics),
-        settings,
     };
     let answer = match broker.groups.submit(&group, Asked::ConsumerHeartbeat(beat)) {
         Ok(answer) => answer,
@@ -54,22 +50,4 @@ pub async fn handle(
 
 fn refused(error: ErrorCode, error_message: Option<Str>) -> ConsumerGroupHeartbeatResponse {
     ConsumerGroupHeartbeatResponse { error_code: error.code(), error_message, ..Default::default() }
-}
-
-/// The group's own settings, or the server's.
-fn settings(broker: &Broker, image: &Image, group: &str) -> ConsumerSettings {
-    let resource = ConfigResource::group(group);
-    let setting = |name: &str| {
-        let definition = config::group().get(name).expect("a config of groups");
-        let own = image.configs.value(&resource, name).and_then(|text| definition.parse(text).ok());
-        match own.unwrap_or_else(|| group_default(&broker.config.server, name)) {
-            Value::Int(value) => value,
-            other => unreachable!("{name} is {other:?}"),
-        }
-    };
-    ConsumerSettings {
-        session_timeout_ms: setting("consumer.session.timeout.ms"),
-        heartbeat_interval_ms: setting("consumer.heartbeat.interval.ms"),
-        assignment_interval_ms: setting("consumer.assignment.interval.ms"),
-    }
 }

@@ -52,6 +52,7 @@ pub async fn handle(
         return Reply::Now(told(&request, |at, index| codes[&(at, index)]));
     }
     let commit = Commit {
+        version: cx.version,
         group: request.group_id.clone(),
         member_id: request.member_id.clone(),
         instance_id: request.group_instance_id.clone(),

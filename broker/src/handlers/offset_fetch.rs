@@ -101,8 +101,8 @@ fn ask(
         }
     }
     // An administrator names no member.
-    let member =
-        group.member_id.clone().filter(|_| group.member_epoch >= 0).map(|id| (id, group.member_epoch));
+    let names_itself = group.member_id.is_some() || group.member_epoch >= 0;
+    let member = names_itself.then(|| (group.member_id.clone().unwrap_or_default(), group.member_epoch));
     let fetch = Fetch { group: group.group_id.clone(), member, partitions, require_stable };
     let answer = broker.groups.submit(&group.group_id, Asked::Fetch(fetch));
     let answer = answer.map(|answer| Box::pin(answer) as Answered);

@@ -115,7 +115,8 @@ pub(super) fn check(
         }
         ResourceType::GROUP | ResourceType::CLIENT_METRICS => {
             let all = definitions(resource.kind).expect("both have definitions");
-            check_values(all, values, |name| format!("Unknown config name: {name}"))
+            check_values(all, values, |name| format!("Unknown config name: {name}"))?;
+            if resource.kind == ResourceType::GROUP { check_group(context, values) } else { Ok(()) }
         }
         ResourceType(other) => invalid_request(&format!("Unknown resource type {other}")),
     }
@@ -148,6 +149,26 @@ fn check_topic(context: &Context<'_>, values: &Values) -> Result<(), Refusal> {
     if value("remote.storage.enable") == "true" && !has_remote_storage {
         let message = "Tiered Storage functionality is disabled in the broker. Topic cannot be configured with remote log storage.";
         return Err(Refusal::new(ErrorCode::InvalidConfig, message));
+    }
+    Ok(())
+}
+
+/// A consumer group's own settings lie within what the server allows.
+fn check_group(context: &Context<'_>, values: &Values) -> Result<(), Refusal> {
+    let invalid = |message: String| Err(Refusal::new(ErrorCode::InvalidConfig, message));
+    let bound = |name: &str| super::configs::static_value(context, name).parse::<i64>().ok();
+    for what in ["heartbeat.interval.ms", "session.timeout.ms", "assignment.interval.ms"] {
+        let name = format!("consumer.{what}");
+        let Some(value) = values.get(name.as_str()).and_then(|text| text.parse::<i64>().ok()) else {
+            continue;
+        };
+        let (min, max) = (format!("group.consumer.min.{what}"), format!("group.consumer.max.{what}"));
+        if bound(&min).is_some_and(|min| value < min) {
+            return invalid(format!("{name} must be greater than or equal to {min}"));
+        }
+        if bound(&max).is_some_and(|max| value > max) {
+            return invalid(format!("{name} must be less than or equal to {max}"));
+        }
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ pub(crate) struct Protocol {
 }
 
 impl Protocol {
-    pub(super) fn list(asked: &[JoinGroupRequestProtocol]) -> Vec<Protocol> {
+    pub(crate) fn list(asked: &[JoinGroupRequestProtocol]) -> Vec<Protocol> {
         let copy = |p: &JoinGroupRequestProtocol| Protocol {
             name: p.name.detached(),
             metadata: detached(&p.metadata),
@@ -124,6 +124,6 @@ impl Member {
 }
 
 /// Version 0 knows one time-out for both.
-fn rebalance_timeout_ms(join: &Join) -> i32 {
+pub(crate) fn rebalance_timeout_ms(join: &Join) -> i32 {
     if join.version == 0 { join.request.session_timeout_ms } else { join.request.rebalance_timeout_ms }
 }

@@ -14,7 +14,7 @@ impl ClassicGroup {
         }
     }
 
-    pub(super) fn prepare_rebalance(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn prepare_rebalance(&mut self, turn: &mut Turn<'_>) {
         if self.state == State::CompletingRebalance {
             self.give_up_sync(turn);
         }
@@ -167,6 +167,27 @@ impl ClassicGroup {
             State::Empty => {}
             State::Stable | State::CompletingRebalance => self.prepare_rebalance(turn),
             State::PreparingRebalance => self.complete_if_all_joined(turn),
+        }
+    }
+
+    /// The group goes on as one of another kind: who waits is to join that, and nothing is due here any more.
+    pub(crate) fn dissolve(&mut self, turn: &mut Turn<'_>) {
+        turn.timers.cancel(&Deadline::Join(self.id.clone()));
+        turn.timers.cancel(&Deadline::Sync(self.id.clone()));
+        for name in &self.pending {
+            turn.timers.cancel(&Deadline::Member(self.id.clone(), name.clone()));
+        }
+        let names: Vec<Str> = self.members.keys().cloned().collect();
+        for name in &names {
+            self.restart_heartbeat(name, turn);
+        }
+        let code = ErrorCode::RebalanceInProgress;
+        for (name, member) in &mut self.members {
+            match std::mem::replace(&mut member.awaits, Awaits::Nothing) {
+                Awaits::Join(ticket) => turn.effects.answer(ticket, super::join::refused(name, code)),
+                Awaits::Sync(ticket) => turn.effects.answer(ticket, super::sync::refused(code)),
+                Awaits::Nothing => {}
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ use super::subscription::compile;
 use super::target::{target_key, target_value};
 use super::{ConsumerGroup, Partitions, Refusal};
 use crate::classic::Turn;
+use crate::config::GroupConfig;
 use crate::operation::Beat;
 
 /// What is wrong with a request by itself.
@@ -72,33 +73,18 @@ impl ConsumerGroup {
         beat: &Beat,
     ) -> Result<ConsumerGroupHeartbeatResponse, Refusal> {
         let request = &beat.request;
-        self.check_room(&request.member_id, turn)?;
+        let settings = turn.config.consumer_settings(turn.image, &self.id);
+        check_room(self.members.len(), self.members.contains_key(&request.member_id), turn.config)?;
         let id = self.enter(turn, beat)?;
         let before = self.members.get(&id).cloned();
-        let is_changed = self.subscribe(turn, beat, &id, before.as_ref());
-        let is_new = self.sees_new_topics(&beat.topics);
-        let mut is_due = is_changed || (is_new && self.hash_of_topics(&beat.topics) != self.metadata_hash);
-        let former_regex = before.as_ref().and_then(|member| member.regex()).cloned();
-        let member = self.members[&id].clone();
-        let left_behind = former_regex.filter(|former| member.regex() != Some(former));
-        is_due |= self.follow_regex(turn, left_behind.as_ref(), &member, &beat.topics, is_new);
-        if is_due {
-            self.bump_epoch(turn, Some(&beat.topics));
-        }
-        self.assign(turn, &beat.topics, beat.settings);
-        let subscribed = self.topics_of(&member, &beat.topics);
-        self.reconcile(turn, &id, request.topic_partitions.as_deref(), &subscribed)?;
-        self.restart_session(&id, beat.settings, turn);
-        Ok(self.told(beat, &id, before.as_ref()))
-    }
-
-    fn check_room(&self, id: &Str, turn: &Turn<'_>) -> Result<(), Refusal> {
-        let size_max = turn.config.consumer_size_max;
-        if self.members.len() < size_max || self.members.contains_key(id) {
-            return Ok(());
-        }
-        let message = format!("The consumer group has reached its maximum capacity of {size_max} members.");
-        Err(Refusal::new(ErrorCode::GroupMaxSizeReached, message))
+        let member = described_by(beat, &id, before.as_ref());
+        self.subscribe(turn, before.as_ref(), member);
+        self.assign(turn, settings);
+        self.reconcile(turn, &id, request.topic_partitions.as_deref())?;
+        // It speaks the newer protocol now, whatever it spoke before.
+        self.end_classic_waits(&id, turn);
+        self.restart_session(&id, settings.session_timeout_ms, turn);
+        Ok(self.told(beat, &id, before.as_ref(), settings.heartbeat_interval_ms))
     }
 
     /// Who this is: the id of a member that is there, or that may come in.
@@ -136,7 +122,8 @@ impl ConsumerGroup {
                 format!("Static member {id} with instance id {instance} was fenced by member {former}.");
             return Err(Refusal::new(ErrorCode::FencedInstanceId, message));
         }
-        if member.epoch != EPOCH_AWAY {
+        // A member of the classic protocol leaves no word that it is away: its instance is taken over at once.
+        if member.classic.is_none() && member.epoch != EPOCH_AWAY {
             let message = format!(
                 "Static member {id} with instance id {instance} cannot join the group because the instance id is \
                  owned by {former} member."
@@ -148,7 +135,7 @@ impl ConsumerGroup {
     }
 
     /// An instance comes back under a new name: it takes over what the former one had.
-    fn replace(&mut self, turn: &mut Turn<'_>, former: &Str, id: &Str) {
+    pub(super) fn replace(&mut self, turn: &mut Turn<'_>, former: &Str, id: &Str) {
         let target = self.target.get(former).cloned().unwrap_or_default();
         let member = self.members[former].clone();
         self.remove(turn, former);
@@ -160,38 +147,35 @@ impl ConsumerGroup {
         self.write(turn, key, Some(value));
     }
 
-    /// Takes over what the request says of the member; true if the group is subscribed to something else now.
-    fn subscribe(&mut self, turn: &mut Turn<'_>, beat: &Beat, id: &Str, before: Option<&Member>) -> bool {
-        let request = &beat.request;
-        let mut member = before.cloned().unwrap_or_else(|| Member::new(id.clone()));
-        let set = |place: &mut Option<Str>, given: &Option<Str>| {
-            if let Some(given) = given {
-                *place = Some(given.detached());
-            }
-        };
-        set(&mut member.instance_id, &request.instance_id);
-        set(&mut member.rack_id, &request.rack_id);
-        set(&mut member.server_assignor, &request.server_assignor);
-        set(&mut member.subscribed_topic_regex, &request.subscribed_topic_regex);
-        if request.rebalance_timeout_ms != -1 {
-            member.rebalance_timeout_ms = request.rebalance_timeout_ms;
+    /// Takes over what a member says of itself. The group's next epoch begins if that changes what it is subscribed to,
+    /// or if its topics have changed.
+    pub(super) fn subscribe(&mut self, turn: &mut Turn<'_>, before: Option<&Member>, member: Member) {
+        let mut is_due = false;
+        if before != Some(&member) {
+            let (key, value) = member.to_metadata(&self.id);
+            self.write(turn, key, Some(value));
+            is_due =
+                before.is_none_or(|before| before.subscribed_topic_names != member.subscribed_topic_names);
         }
-        if let Some(names) = &request.subscribed_topic_names {
-            member.subscribed_topic_names = names.iter().map(Str::detached).collect();
+        let topics = &turn.image.topics;
+        let is_new = self.sees_new_topics(topics);
+        is_due |= is_new && self.hash_of_topics(topics) != self.metadata_hash;
+        let former_regex = before.and_then(|member| member.regex()).cloned();
+        let left_behind = former_regex.filter(|former| member.regex() != Some(former));
+        is_due |= self.follow_regex(turn, left_behind.as_ref(), &member, topics, is_new);
+        if is_due {
+            self.bump_epoch(turn, Some(topics));
         }
-        member.client_id = beat.client_id.detached();
-        member.client_host = beat.client_host.detached();
-        member.classic = None;
-        if before == Some(&member) {
-            return false;
-        }
-        let (key, value) = member.to_metadata(&self.id);
-        self.write(turn, key, Some(value));
-        before.is_none_or(|before| before.subscribed_topic_names != member.subscribed_topic_names)
     }
 
     /// The answer. The assignment is told when it has changed, and to who says everything of itself.
-    fn told(&self, beat: &Beat, id: &Str, before: Option<&Member>) -> ConsumerGroupHeartbeatResponse {
+    fn told(
+        &self,
+        beat: &Beat,
+        id: &Str,
+        before: Option<&Member>,
+        heartbeat_interval_ms: i32,
+    ) -> ConsumerGroupHeartbeatResponse {
         let request = &beat.request;
         let member = &self.members[id];
         let says_all = request.rebalance_timeout_ms != -1
@@ -212,11 +196,47 @@ impl ConsumerGroup {
         ConsumerGroupHeartbeatResponse {
             member_id: Some(id.clone()),
             member_epoch: member.epoch,
-            heartbeat_interval_ms: beat.settings.heartbeat_interval_ms,
+            heartbeat_interval_ms,
             assignment,
             ..Default::default()
         }
     }
+}
+
+/// # Errors
+/// `GROUP_MAX_SIZE_REACHED` for who would be one too many.
+pub(crate) fn check_room(members: usize, is_member: bool, config: &GroupConfig) -> Result<(), Refusal> {
+    let size_max = config.consumer_size_max;
+    if members < size_max || is_member {
+        return Ok(());
+    }
+    let message = format!("The consumer group has reached its maximum capacity of {size_max} members.");
+    Err(Refusal::new(ErrorCode::GroupMaxSizeReached, message))
+}
+
+/// A member after what a heartbeat says of it.
+fn described_by(beat: &Beat, id: &Str, before: Option<&Member>) -> Member {
+    let request = &beat.request;
+    let mut member = before.cloned().unwrap_or_else(|| Member::new(id.clone()));
+    let set = |place: &mut Option<Str>, given: &Option<Str>| {
+        if let Some(given) = given {
+            *place = Some(given.detached());
+        }
+    };
+    set(&mut member.instance_id, &request.instance_id);
+    set(&mut member.rack_id, &request.rack_id);
+    set(&mut member.server_assignor, &request.server_assignor);
+    set(&mut member.subscribed_topic_regex, &request.subscribed_topic_regex);
+    if request.rebalance_timeout_ms != -1 {
+        member.rebalance_timeout_ms = request.rebalance_timeout_ms;
+    }
+    if let Some(names) = &request.subscribed_topic_names {
+        member.subscribed_topic_names = names.iter().map(Str::detached).collect();
+    }
+    member.client_id = beat.client_id.detached();
+    member.client_host = beat.client_host.detached();
+    member.classic = None;
+    member
 }
 
 /// A member may be one step behind, where the answer to its last heartbeat got lost. With 0 it begins anew.

@@ -1,8 +1,9 @@
 //! Members that go: by their own word, for a moment (static members), by silence, or by an administrator's word.
 
 use protocol::messages::leave_group_request::MemberIdentity;
-use protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
-use protocol::messages::{GroupKey, GroupValue};
+use protocol::messages::{
+    ConsumerGroupHeartbeatRequest, ConsumerGroupPartitionMetadataKey, GroupKey, GroupValue,
+};
 use protocol::{ErrorCode, Str};
 
 use super::member::{EPOCH_AWAY, Held, Member, current_key, metadata_key};
@@ -12,12 +13,11 @@ use crate::classic::{Deadline, Turn};
 use crate::records;
 
 impl ConsumerGroup {
-    /// A heartbeat with a negative epoch.
-    pub(crate) fn leave(
-        &mut self,
-        turn: &mut Turn<'_>,
-        request: &ConsumerGroupHeartbeatRequest,
-    ) -> Result<ConsumerGroupHeartbeatResponse, Refusal> {
+    /// Who says by a heartbeat that it goes.
+    ///
+    /// # Errors
+    /// `UNKNOWN_MEMBER_ID`, `FENCED_INSTANCE_ID`
+    pub(crate) fn leaving(&self, request: &ConsumerGroupHeartbeatRequest) -> Result<Str, Refusal> {
         let id = match &request.instance_id {
             None => Some(&request.member_id).filter(|id| self.members.contains_key(*id)).cloned(),
             Some(instance) => self.instances.get(instance).cloned(),
@@ -37,19 +37,11 @@ impl ConsumerGroup {
             );
             return Err(Refusal::new(ErrorCode::FencedInstanceId, message));
         }
-        match request.member_epoch {
-            EPOCH_AWAY => self.go_away(turn, &id),
-            _ => self.fence(turn, &id),
-        }
-        Ok(ConsumerGroupHeartbeatResponse {
-            member_id: Some(id),
-            member_epoch: request.member_epoch,
-            ..Default::default()
-        })
+        Ok(id)
     }
 
     /// A static member that is restarted: what it has stays its own until its session ends.
-    fn go_away(&mut self, turn: &mut Turn<'_>, id: &Str) {
+    pub(crate) fn go_away(&mut self, turn: &mut Turn<'_>, id: &Str) {
         let member = Member {
             epoch: EPOCH_AWAY,
             previous_epoch: EPOCH_AWAY,
@@ -60,50 +52,52 @@ impl ConsumerGroup {
         self.write(turn, key, Some(value));
     }
 
-    /// Takes a member out; the others get what it had.
-    pub(crate) fn fence(&mut self, turn: &mut Turn<'_>, id: &Str) {
-        if !self.members.contains_key(id) {
-            return;
+    /// Takes members out; the others get what they had.
+    pub(crate) fn fence(&mut self, turn: &mut Turn<'_>, ids: &[Str]) {
+        let regexes: Vec<Str> = ids.iter().filter_map(|id| self.members.get(id)?.regex().cloned()).collect();
+        for id in ids {
+            self.remove(turn, id);
         }
-        let regex = self.members[id].regex().cloned();
-        self.remove(turn, id);
-        self.forget_regex(turn, regex.as_ref());
-        self.bump_epoch(turn, self.seen_topics.upgrade().as_deref());
+        for regex in &regexes {
+            self.forget_regex(turn, Some(regex));
+        }
+        self.bump_epoch(turn, Some(&turn.image.topics));
     }
 
     pub(super) fn remove(&mut self, turn: &mut Turn<'_>, id: &Str) {
         turn.timers.cancel(&Deadline::Member(self.id.clone(), id.clone()));
         turn.timers.cancel(&Deadline::Revocation(self.id.clone(), id.clone()));
+        self.end_classic_waits(id, turn);
         self.write(turn, current_key(&self.id, id), None);
         self.write(turn, target_key(&self.id, id), None);
         self.write(turn, metadata_key(&self.id, id), None);
     }
 
-    /// What is wanted by LeaveGroup: an administrator removes members by their names or instances.
-    pub(crate) fn leave_by_name(&mut self, turn: &mut Turn<'_>, asked: &MemberIdentity) -> ErrorCode {
-        let id = match &asked.group_instance_id {
-            Some(instance) => self.instances.get(instance).cloned(),
-            None => Some(asked.member_id.clone()).filter(|id| self.members.contains_key(id)),
+    /// Whom a LeaveGroup names: a member, or whoever has an instance now.
+    ///
+    /// # Errors
+    /// `UNKNOWN_MEMBER_ID`, `FENCED_INSTANCE_ID`
+    pub(crate) fn named(&self, asked: &MemberIdentity) -> Result<Str, ErrorCode> {
+        let Some(instance) = &asked.group_instance_id else {
+            let is_member = self.members.contains_key(&asked.member_id);
+            return if is_member { Ok(asked.member_id.detached()) } else { Err(ErrorCode::UnknownMemberId) };
         };
-        match id {
-            None => ErrorCode::UnknownMemberId,
-            Some(id) if !asked.member_id.is_empty() && asked.member_id != id => ErrorCode::FencedInstanceId,
-            Some(id) => {
-                self.fence(turn, &id);
-                ErrorCode::None
-            }
-        }
+        let id = self.instances.get(instance).ok_or(ErrorCode::UnknownMemberId)?;
+        let is_it = asked.member_id.is_empty() || asked.member_id == *id;
+        if is_it { Ok(id.clone()) } else { Err(ErrorCode::FencedInstanceId) }
     }
 
     /// The records that delete the group. What its members had goes with it.
     pub(crate) fn tombstones(&self, turn: &mut Turn<'_>) {
         let mut keys: Vec<GroupKey> = Vec::new();
-        for id in self.members.keys() {
-            keys.extend([current_key(&self.id, id), target_key(&self.id, id)]);
-        }
+        keys.extend(self.members.keys().map(|id| current_key(&self.id, id)));
+        keys.extend(self.members.keys().map(|id| target_key(&self.id, id)));
         keys.push(target_epoch_key(&self.id));
         keys.extend(self.members.keys().map(|id| metadata_key(&self.id, id)));
         keys.extend(self.regex_keys());
+        // Written by Kafka 4.0 and older only; a log of theirs may still hold it.
+        let group_id = self.id.clone();
+        keys.push(GroupKey::ConsumerGroupPartitionMetadata(ConsumerGroupPartitionMetadataKey { group_id }));
         keys.push(epoch_key(&self.id));
         turn.effects.entries.extend(keys.iter().map(|key| records::modern(key, None::<&GroupValue>)));
     }

@@ -6,12 +6,14 @@ use protocol::messages::consumer_group_current_member_assignment_value::{
     ConsumerGroupCurrentMemberAssignmentValue, TopicPartitions,
 };
 use protocol::messages::consumer_group_member_metadata_value::{
-    ClassicMemberMetadata, ConsumerGroupMemberMetadataValue,
+    ClassicMemberMetadata, ClassicProtocol, ConsumerGroupMemberMetadataValue,
 };
 use protocol::messages::{
     ConsumerGroupCurrentMemberAssignmentKey, ConsumerGroupMemberMetadataKey, GroupKey, GroupValue,
 };
 use protocol::{Str, Uuid};
+
+use crate::operation::detached;
 
 /// Partitions by topic.
 pub(crate) type Partitions = BTreeMap<Uuid, BTreeSet<i32>>;
@@ -88,7 +90,7 @@ impl Member {
             client_id: Str::default(),
             client_host: Str::default(),
             subscribed_topic_names: BTreeSet::new(),
-            subscribed_topic_regex: None,
+            subscribed_topic_regex: Some(Str::default()),
             rebalance_timeout_ms: -1,
             server_assignor: None,
             classic: None,
@@ -124,7 +126,7 @@ impl Member {
         self.subscribed_topic_regex = detached(&value.subscribed_topic_regex);
         self.rebalance_timeout_ms = value.rebalance_timeout_ms;
         self.server_assignor = detached(&value.server_assignor);
-        self.classic = value.classic_member_metadata.clone();
+        self.classic = value.classic_member_metadata.as_ref().map(copy_of_classic);
     }
 
     fn metadata(&self) -> ConsumerGroupMemberMetadataValue {
@@ -179,6 +181,17 @@ impl Member {
             ..Default::default()
         }
     }
+}
+
+/// A copy of its own: what is kept must not keep a part of the log alive.
+fn copy_of_classic(classic: &ClassicMemberMetadata) -> ClassicMemberMetadata {
+    let copy = |protocol: &ClassicProtocol| ClassicProtocol {
+        name: protocol.name.detached(),
+        metadata: detached(&protocol.metadata),
+        ..Default::default()
+    };
+    let supported_protocols = classic.supported_protocols.iter().map(copy).collect();
+    ClassicMemberMetadata { supported_protocols, ..classic.clone() }
 }
 
 /// A record of a version before 4.3 has no epochs of partitions: they were given with the member's.

@@ -26,9 +26,9 @@ impl ConsumerGroup {
         turn: &mut Turn<'_>,
         id: &Str,
         owned: Option<&[TopicPartitions]>,
-        subscribed: &BTreeSet<Uuid>,
     ) -> Result<(), Refusal> {
         let member = &self.members[id];
+        let subscribed = &self.topics_of(member, &turn.image.topics);
         if member.is_reconciled_to(self.target_epoch) && is_within(&member.assigned, subscribed) {
             return Ok(());
         }

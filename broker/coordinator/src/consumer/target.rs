@@ -51,7 +51,8 @@ impl ConsumerGroup {
     }
 
     /// Works the target of the group's epoch out, if it is not there yet and the last one is old enough.
-    pub(super) fn assign(&mut self, turn: &mut Turn<'_>, topics: &Topics, settings: ConsumerSettings) {
+    pub(super) fn assign(&mut self, turn: &mut Turn<'_>, settings: ConsumerSettings) {
+        let topics = &turn.image.topics;
         let next_at_ms = self.target_timestamp_ms + i64::from(settings.assignment_interval_ms);
         if self.epoch <= self.target_epoch || turn.now.wall_ms < next_at_ms {
             return;

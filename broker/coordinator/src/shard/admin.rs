@@ -33,9 +33,9 @@ impl GroupShard {
             group_instance_id: member.instance_id.clone(),
             client_id: member.client_id.clone(),
             client_host: member.client_host.clone(),
-            // While a round is under way neither is decided.
+            // While a round is under way there is no protocol to tell it by; the assignment is that of the last round.
             member_metadata: protocol.map(|name| member.metadata(name)).unwrap_or_default(),
-            member_assignment: protocol.map(|_| member.assignment.clone()).unwrap_or_default(),
+            member_assignment: member.assignment.clone(),
             ..Default::default()
         });
         DescribedGroup {
@@ -126,7 +126,8 @@ impl GroupShard {
     /// Writes what ends a group, if it is there.
     pub(super) fn forget_group(&mut self, now: Moment, id: &Str, effects: &mut Effects<Answer>) {
         if let Some(group) = self.groups.remove(id) {
-            let mut turn = Turn { now, config: &self.config, timers: &mut self.timers, effects };
+            let (config, image) = (&self.config, &self.image);
+            let mut turn = Turn { now, config, image, timers: &mut self.timers, effects };
             group.tombstones(&mut turn);
         }
     }

@@ -59,11 +59,16 @@ impl GroupShard {
     fn check_committer(&self, commit: &Commit) -> Result<(), ErrorCode> {
         let Some(group) = self.groups.get(&commit.group) else {
             // Who manages its partitions itself makes a group by its first commit.
-            return if commit.generation < 0 { Ok(()) } else { Err(ErrorCode::IllegalGeneration) };
+            return match commit.version {
+                _ if commit.generation < 0 => Ok(()),
+                // Older clients know of no group that is not there.
+                ..9 => Err(ErrorCode::IllegalGeneration),
+                9.. => Err(ErrorCode::GroupIdNotFound),
+            };
         };
         let group = match group {
             Group::Classic(group) => group,
-            Group::Consumer(group) => return group.check_committer(&commit.member_id, commit.generation),
+            Group::Consumer(group) => return group.check_commit(commit),
         };
         if commit.generation < 0 && group.is_empty() {
             return Ok(());

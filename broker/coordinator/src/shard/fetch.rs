@@ -16,7 +16,7 @@ impl GroupShard {
         if let (Some((member, epoch)), Some(Group::Consumer(group))) =
             (&fetch.member, self.groups.get(&fetch.group))
         {
-            group.check_committer(member, *epoch)?;
+            group.check_fetch(member, *epoch)?;
         }
         let one = |partition: &TopicPartition| {
             let is_unstable = fetch.require_stable && self.offsets.is_unstable(&fetch.group, partition);

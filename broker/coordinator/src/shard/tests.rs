@@ -2,13 +2,16 @@
 
 mod classic;
 mod consumer;
+mod migration;
 mod offsets;
 mod reload;
 mod static_members;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use metadata::{Image, Topics};
 use protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use protocol::messages::leave_group_request::MemberIdentity;
 use protocol::messages::sync_group_request::SyncGroupRequestAssignment;
@@ -21,7 +24,7 @@ use protocol::{ErrorCode, Str, Uuid};
 
 use super::GroupShard;
 use crate::classic::State;
-use crate::config::GroupConfig;
+use crate::config::{ConsumerRanges, GroupConfig, MigrationPolicy};
 use crate::consumer::ConsumerSettings;
 use crate::consumer::assignor::Assignor;
 use crate::machine::{Effects, Entry, Machine, Moment, Ticket};
@@ -52,14 +55,21 @@ fn config() -> GroupConfig {
         retention_check_interval_ms: 600_000,
         batch_bytes_max: 1_000_000,
         consumer: SETTINGS,
+        consumer_ranges: ConsumerRanges {
+            session_timeout_ms: 45_000..=60_000,
+            heartbeat_interval_ms: 5_000..=15_000,
+            assignment_interval_ms: 0..=15_000,
+        },
         consumer_size_max: usize::MAX,
         consumer_assignors: vec![Assignor::Uniform, Assignor::Range],
+        migration_policy: MigrationPolicy::Bidirectional,
     }
 }
 
 /// See the module.
 struct Bench {
     shard: GroupShard,
+    image: Arc<Image>,
     log: Vec<Entry>,
     answers: BTreeMap<Ticket, Answer>,
     now_ms: i64,
@@ -74,6 +84,7 @@ impl Bench {
     fn with(config: GroupConfig) -> Bench {
         let mut bench = Bench {
             shard: GroupShard::new(config),
+            image: Arc::default(),
             log: Vec::new(),
             answers: BTreeMap::new(),
             now_ms: 0,
@@ -91,12 +102,20 @@ impl Bench {
     fn on_shard(&mut self, act: impl FnOnce(&mut GroupShard, Moment, &mut Effects<Answer>)) {
         let mut effects = Effects::default();
         let now = self.moment();
+        self.shard.see(Arc::clone(&self.image));
         act(&mut self.shard, now, &mut effects);
         self.log.append(&mut effects.entries);
         for (ticket, answer) in effects.answers {
             assert!(ticket.0 <= self.tickets, "nobody holds this ticket");
             assert!(self.answers.insert(ticket, answer).is_none(), "answered twice");
         }
+    }
+
+    /// From now on these are the topics of the cluster.
+    fn show(&mut self, topics: &Arc<Topics>) {
+        let mut image = Image::default();
+        image.topics = Arc::clone(topics);
+        self.image = Arc::new(image);
     }
 
     fn ask(&mut self, operation: Operation) -> Ticket {
@@ -312,6 +331,7 @@ fn commit(member: &str, generation: i32, topic: &str, offset: i64, now: Moment) 
         ..Default::default()
     };
     Commit {
+        version: 10,
         group: GROUP.into(),
         member_id: member.into(),
         instance_id: None,

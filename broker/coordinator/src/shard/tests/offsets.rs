@@ -230,5 +230,7 @@ fn groups_are_listed_and_described_by_state() {
     bench.join_as_new(consumer("c"));
     let told = describe(&mut bench);
     assert_eq!((&*told.group_state, &*told.protocol_data), ("PreparingRebalance", ""));
-    assert!(told.members.iter().all(|m| m.member_assignment.is_empty()), "nothing is decided");
+    assert!(told.members.iter().all(|m| m.member_metadata.is_empty()), "there is no protocol to tell it by");
+    let assignment = told.members.iter().find(|m| m.member_id == a).map(|m| m.member_assignment.clone());
+    assert_eq!(assignment.as_deref(), Some(b"of a".as_slice()), "what it has until the round ends");
 }
