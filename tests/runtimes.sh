@@ -3,7 +3,7 @@
 #
 #   tests/runtimes.sh install            installs what is missing, saying what and why
 #   tests/runtimes.sh have NAME          exit 0 if NAME (kcat, kafka, a client) can be used
-#   tests/runtimes.sh client NAME ARG... runs tests/clients' scenario: java, librdkafka, aiokafka, franz-go, kafkajs
+#   tests/runtimes.sh client NAME ARG... runs tests/clients' scenario: java, java-rolling, librdkafka, aiokafka, franz-go, kafkajs
 #   tests/runtimes.sh kafka TOOL ARG...  runs one of Kafka's tools, e.g. kafka topics --list ...
 #   tests/runtimes.sh java ARG...        java with Kafka's jars on its class path
 #
@@ -88,6 +88,7 @@ run_client() {
   shift
   case $name in
     java) jvm "$here/clients/java/Scenario.java" "$@" ;;
+    java-rolling) jvm "$here/clients/java/Rolling.java" "$@" ;;
     librdkafka) exec "$clients/python/bin/python" "$here/clients/python/librdkafka.py" "$@" ;;
     aiokafka) exec "$clients/python/bin/python" "$here/clients/python/aio.py" "$@" ;;
     franz-go) exec "$clients/go/scenario" "$@" ;;
@@ -139,7 +140,7 @@ case ${1:-} in
     case ${2:-} in
       kcat) command -v kcat >/dev/null ;;
       kafka) command -v java >/dev/null && [ -e "$jars/.done" ] ;;
-      java) command -v javac >/dev/null && [ -e "$jars/.done" ] ;;
+      java | java-rolling) command -v javac >/dev/null && [ -e "$jars/.done" ] ;;
       librdkafka | aiokafka) [ -e "$clients/python/.done" ] ;;
       franz-go) [ -e "$clients/go/.done" ] ;;
       kafkajs) [ -e "$clients/javascript/.done" ] ;;

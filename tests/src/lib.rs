@@ -1,5 +1,6 @@
 //! What the tests of whole nodes and clusters stand on; nothing here is shipped.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // Tests drive real processes from outside.
 
+pub mod group_sim;
 pub mod process;
 pub mod sim;

@@ -53,6 +53,16 @@ fn java_classic() {
 }
 
 #[test]
+fn java_rolls_from_range_to_the_newer_protocol_and_back() {
+    run("java-rolling", "range");
+}
+
+#[test]
+fn java_rolls_from_cooperative_sticky_to_the_newer_protocol_and_back() {
+    run("java-rolling", "cooperative-sticky");
+}
+
+#[test]
 fn librdkafka_consumer() {
     run("librdkafka", "consumer");
 }
