@@ -5,6 +5,8 @@
 #   tests/runtimes.sh have NAME          exit 0 if NAME (kcat, kafka, a client) can be used
 #   tests/runtimes.sh client NAME ARG... runs tests/clients' scenario: java, java-rolling, librdkafka, aiokafka, franz-go, kafkajs
 #   tests/runtimes.sh kafka TOOL ARG...  runs one of Kafka's tools, e.g. kafka topics --list ...
+#   tests/runtimes.sh kafka-tools        runs many of them in one JVM, as kafka_tools/Driver.java says
+#   tests/runtimes.sh kafka-node FILE    formats the log.dirs of a server.properties if they are new, and becomes a Kafka node on it
 #   tests/runtimes.sh java ARG...        java with Kafka's jars on its class path
 #
 # Kafka's jars and the clients' packages come once per machine, into the cache.
@@ -103,31 +105,18 @@ jvm() {
 }
 
 kafka_tool() {
-  local tool=$1
+  local tool=$1 class
   shift
-  case $tool in
-    topics) jvm org.apache.kafka.tools.TopicCommand "$@" ;;
-    console-producer) jvm org.apache.kafka.tools.ConsoleProducer "$@" ;;
-    console-consumer) jvm org.apache.kafka.tools.consumer.ConsoleConsumer "$@" ;;
-    producer-perf-test) jvm org.apache.kafka.tools.ProducerPerformance "$@" ;;
-    get-offsets) jvm org.apache.kafka.tools.GetOffsetShell "$@" ;;
-    dump-log) jvm org.apache.kafka.tools.DumpLogSegments "$@" ;;
-    broker-api-versions) jvm org.apache.kafka.tools.BrokerApiVersionsCommand "$@" ;;
-    configs) jvm kafka.admin.ConfigCommand "$@" ;;
-    consumer-groups) jvm org.apache.kafka.tools.consumer.group.ConsumerGroupCommand "$@" ;;
-    consumer-perf-test) jvm org.apache.kafka.tools.ConsumerPerformance "$@" ;;
-    delete-records) jvm org.apache.kafka.tools.DeleteRecordsCommand "$@" ;;
-    log-dirs) jvm org.apache.kafka.tools.LogDirsCommand "$@" ;;
-    client-metrics) jvm org.apache.kafka.tools.ClientMetricsCommand "$@" ;;
-    leader-election) jvm org.apache.kafka.tools.LeaderElectionCommand "$@" ;;
-    reassign-partitions) jvm org.apache.kafka.tools.reassign.ReassignPartitionsCommand "$@" ;;
-    transactions) jvm org.apache.kafka.tools.TransactionsCommand "$@" ;;
-    verifiable-producer) jvm org.apache.kafka.tools.VerifiableProducer "$@" ;;
-    verifiable-consumer) jvm org.apache.kafka.tools.VerifiableConsumer "$@" ;;
-    features) jvm org.apache.kafka.tools.FeatureCommand "$@" ;;
-    metadata-quorum) jvm org.apache.kafka.tools.MetadataQuorumCommand "$@" ;;
-    *) say "no such tool: $tool"; exit 2 ;;
-  esac
+  class=$(sed -n "s/^$tool //p" "$here/kafka_tools/classes.txt")
+  [ -n "$class" ] || { say "no such tool: $tool"; exit 2; }
+  jvm "$class" "$@"
+}
+
+kafka_node() {
+  local data
+  data=$(sed -n 's/^log\.dirs=//p' "$1")
+  [ -e "$data/meta.properties" ] || (jvm kafka.tools.StorageTool format -t AAAAAAAAAAAAAAAAAAAAAQ -c "$1")
+  KAFKA_HEAP="-Xms256m -Xmx512m" LOGLEVEL=info jvm kafka.Kafka "$1"
 }
 
 case ${1:-} in
@@ -148,7 +137,9 @@ case ${1:-} in
     esac
     ;;
   kafka) shift; kafka_tool "$@" ;;
+  kafka-tools) jvm "$here/kafka_tools/Driver.java" ;;
+  kafka-node) kafka_node "$2" ;;
   client) shift; run_client "$@" ;;
   java) shift; jvm "$@" ;;
-  *) sed -n '2,11p' "$0" >&2; exit 2 ;;
+  *) sed -n '2,13p' "$0" >&2; exit 2 ;;
 esac

@@ -1,8 +1,19 @@
-//! The command line.
+//! The command line: every command and option.
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+mod cluster;
+mod config;
+mod group;
+mod topic;
+
+pub use cluster::{ClusterArgs, ClusterCommand};
+pub use config::{ConfigArgs, ConfigCommand, EntityKind};
+pub use group::{GroupArgs, GroupCommand, ResetArgs};
+pub use topic::{TopicArgs, TopicCommand};
 
 use crate::output::Format;
 
@@ -18,12 +29,20 @@ pub struct Cli {
 pub enum Command {
     /// Run a broker, a controller, or both, as server.properties says
     Server(ServerArgs),
-    /// Create, list, describe and delete topics
+    /// Create, list, describe, alter and delete topics, and what is in them
     Topic(TopicArgs),
+    /// List, describe and delete groups, and move their offsets
+    Group(GroupArgs),
+    /// Show and change configs of topics, brokers, groups and client metrics
+    Config(ConfigArgs),
+    /// Show brokers, quorum, features and log directories of the cluster
+    Cluster(ClusterArgs),
     /// Write lines of standard input as records
     Produce(ProduceArgs),
     /// Read records to standard output
     Consume(ConsumeArgs),
+    /// Print a shell's completions of this command; e.g. `source <(weir completions bash)`
+    Completions { shell: Shell },
 }
 
 #[derive(Debug, Args)]
@@ -39,53 +58,25 @@ pub struct ServerArgs {
 /// How a cluster is reached and how answers are shown.
 #[derive(Clone, Debug, Args)]
 pub struct Target {
-    /// Brokers to ask first, host:port, separated by commas
-    #[arg(short = 'b', long, global = true, env = "WEIR_BOOTSTRAP", default_value = "127.0.0.1:9092")]
-    pub bootstrap: String,
+    /// Brokers to ask first, host:port, separated by commas; otherwise those of the config file, or 127.0.0.1:9092
+    #[arg(
+        short = 'b',
+        long = "bootstrap-server",
+        visible_alias = "bootstrap",
+        global = true,
+        env = "WEIR_BOOTSTRAP",
+        value_name = "HOST:PORT"
+    )]
+    pub bootstrap: Option<String>,
+    /// A properties file as Kafka's tools take it: bootstrap.servers, client.id, request.timeout.ms
+    #[arg(long, global = true, env = "WEIR_COMMAND_CONFIG", value_name = "FILE")]
+    pub command_config: Option<PathBuf>,
     /// How the answer is shown
     #[arg(short = 'o', long = "output", global = true, value_enum, default_value_t = Format::Table)]
     pub format: Format,
-    /// Give up after so many seconds
-    #[arg(long, global = true, default_value_t = 10, value_name = "SECONDS")]
-    pub timeout: u64,
-}
-
-#[derive(Debug, Args)]
-pub struct TopicArgs {
-    #[command(flatten)]
-    pub target: Target,
-    #[command(subcommand)]
-    pub command: TopicCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum TopicCommand {
-    /// Create a topic
-    Create {
-        name: String,
-        /// The broker's default if left out
-        #[arg(short, long)]
-        partitions: Option<i32>,
-        /// The broker's default if left out
-        #[arg(short, long)]
-        replication_factor: Option<i16>,
-        /// A config of the topic, name=value; may be repeated
-        #[arg(short, long = "config", value_name = "NAME=VALUE")]
-        configs: Vec<String>,
-    },
-    /// List topics
-    List {
-        /// Internal ones too
-        #[arg(long)]
-        internal: bool,
-    },
-    /// Show the partitions of topics; all of them if none is named
-    Describe { names: Vec<String> },
-    /// Delete topics
-    Delete {
-        #[arg(required = true)]
-        names: Vec<String>,
-    },
+    /// Give up after so many seconds; otherwise after the config file's request.timeout.ms, or 10 seconds
+    #[arg(long, global = true, value_name = "SECONDS")]
+    pub timeout: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -118,7 +109,7 @@ pub struct ConsumeArgs {
     /// Only this partition; otherwise all
     #[arg(short, long)]
     pub partition: Option<i32>,
-    /// earliest, latest, an offset, or @ and milliseconds since 1970
+    /// earliest, latest, an offset, a time (2026-11-24T10:00:00Z), or @ and milliseconds since 1970
     #[arg(short, long, default_value = "latest")]
     pub from: String,
     /// End after so many records

@@ -1,47 +1,73 @@
 //! The `weir` command: a server, and a client of any Kafka-protocol cluster.
 
+pub mod advice;
 pub mod cli;
-pub mod cluster;
-pub mod consume;
+pub mod client;
+pub mod client_config;
+pub mod commands;
+pub mod moment;
 pub mod output;
-pub mod produce;
+pub mod progress;
 pub mod server;
 pub mod settings;
-pub mod topic;
 
-use crate::cli::Command;
-use crate::cluster::Cluster;
+use std::io::Write;
 
-/// Runs a command to its end. The error is one sentence for a person.
+use crate::cli::{Command, Target};
+use crate::client::Client;
+use crate::client_config::ClientConfig;
+use crate::commands::{cluster, completions, config, consume, group, produce, topic};
+use crate::output::Output;
+
+/// Runs a command to its end. The error is one sentence for a person, or several lines of them.
 pub fn run(cli: cli::Cli) -> Result<(), String> {
-    let shown = match cli.command {
-        Command::Server(args) => return server::run(&args),
+    match cli.command {
+        Command::Server(args) => server::run(&args),
+        Command::Completions { shell } => {
+            completions::write(shell, &mut std::io::stdout().lock());
+            Ok(())
+        }
         Command::Consume(args) => {
-            return cluster::block_on(|host| {
-                Box::new(consume::run(Cluster::new(host, &args.target, false), args))
-            });
+            let config = ClientConfig::of(&args.target)?;
+            client::block_on(move |host| Box::new(consume::run(Client::new(host, &config, false), args)))
         }
         Command::Topic(args) => {
-            let format = args.target.format;
-            (
-                cluster::block_on(|host| {
-                    Box::new(topic::run(Cluster::new(host, &args.target, false), args))
-                })?,
-                format,
-            )
+            let target = args.target.clone();
+            show(&target, false, |client| Box::new(topic::run(client, args.command)))
+        }
+        Command::Group(args) => {
+            let target = args.target.clone();
+            show(&target, false, |client| Box::new(group::run(client, args.command)))
+        }
+        Command::Config(args) => {
+            let target = args.target.clone();
+            show(&target, false, |client| Box::new(config::run(client, args.command)))
+        }
+        Command::Cluster(args) => {
+            let target = args.target.clone();
+            show(&target, false, |client| Box::new(cluster::run(client, args.command)))
         }
         Command::Produce(args) => {
-            let format = args.target.format;
-            (
-                cluster::block_on(|host| {
-                    Box::new(produce::run(Cluster::new(host, &args.target, true), args))
-                })?,
-                format,
-            )
+            let target = args.target.clone();
+            show(&target, true, |client| Box::new(produce::run(client, args)))
         }
-    };
-    let (output, format) = shown;
+    }
+}
+
+type Shown = Box<dyn Future<Output = Result<Output, String>> + Send>;
+
+/// Runs a command that ends with rows, and writes them. With `create`, asking for a topic may create it.
+fn show(
+    target: &Target,
+    create: bool,
+    command: impl FnOnce(Client) -> Shown + Send + 'static,
+) -> Result<(), String> {
+    let config = ClientConfig::of(target)?;
+    let output = client::block_on(move |host| command(Client::new(host, &config, create)))?;
     // Nothing is left to say to whoever closed our output.
-    let _ = output.write(format, &mut std::io::stdout().lock());
-    Ok(())
+    let _ = output.write(target.format, &mut std::io::stdout().lock());
+    for note in output.notes() {
+        let _ = writeln!(std::io::stderr(), "{note}");
+    }
+    output.failed()
 }

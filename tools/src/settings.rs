@@ -10,8 +10,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Environment variables that share the prefix but are not settings of a server.
-const NOT_SETTINGS: &[&str] =
-    &["WEIR_BOOTSTRAP", "WEIR_LOG", "WEIR_CACHE", "WEIR_CMD", "WEIR_SIM_SEED", "WEIR_SIM_SEEDS"];
+const NOT_SETTINGS: &[&str] = &[
+    "WEIR_BOOTSTRAP",
+    "WEIR_COMMAND_CONFIG",
+    "WEIR_LOG",
+    "WEIR_CACHE",
+    "WEIR_CMD",
+    "WEIR_SIM_SEED",
+    "WEIR_SIM_SEEDS",
+];
 
 /// Why a server's settings cannot be read. Each is one sentence for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +64,7 @@ impl Settings {
 
 /// `java.util.Properties` syntax, which `server.properties` is written in.
 #[allow(clippy::disallowed_methods)] // Before there is a host: the file says what the host is to be.
-fn read_file(path: &Path) -> Result<BTreeMap<String, String>, Error> {
+pub fn read_file(path: &Path) -> Result<BTreeMap<String, String>, Error> {
     let text = std::fs::read(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
     let bad = |line: usize, reason: String| Error::BadLine { path: path.to_owned(), line, reason };
     let mut values = BTreeMap::new();

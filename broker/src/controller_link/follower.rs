@@ -9,40 +9,33 @@
 //! stays at the last image that it understood, and says so.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use metadata::{Changes, Delta, Image, Record};
 use protocol::batch::batches;
-use protocol::messages::fetch_request::{FetchPartition, FetchTopic};
-use protocol::messages::fetch_response::{PartitionData, SnapshotId};
-use protocol::messages::fetch_snapshot_request::{PartitionSnapshot, SnapshotId as WantedId, TopicSnapshot};
-use protocol::messages::{FetchRequest, FetchSnapshotRequest};
-use protocol::{ErrorCode, Str, Uuid, bounds};
-use wire::client::CallError;
+use protocol::bounds;
+use wire::client::{CallError, MetadataFetched, MetadataLog, MetadataLogError};
 
 use super::ControllerLink;
 use crate::group_coordinator::GroupCoordinator;
 use crate::metadata_cache::MetadataCache;
 use crate::replicas::Replicas;
 
-const METADATA_TOPIC: Str = Str::from_static("__cluster_metadata");
-
 /// Why the metadata could not be followed this time.
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error(transparent)]
-    Call(#[from] CallError),
-    #[error("controller {id} is not active")]
-    NotActive { id: i32, hint: Option<i32> },
-    #[error("the controller answers {0}")]
-    Refused(ErrorCode),
-    #[error("the controller's answer is not one: {0}")]
-    Malformed(&'static str),
+    Log(#[from] MetadataLogError),
     #[error("the metadata log cannot be read: {0}")]
     Batch(#[from] protocol::batch::BatchError),
     #[error(transparent)]
     Record(#[from] metadata::record::Error),
+}
+
+impl From<CallError> for Error {
+    fn from(error: CallError) -> Error {
+        Error::Log(error.into())
+    }
 }
 
 /// What has been read.
@@ -69,8 +62,8 @@ pub async fn follow(
             Ok(()) => publish(&link, &metadata, &replicas, &groups, &mut position).await,
             Err(error) => {
                 match &error {
-                    Error::NotActive { id, hint } => link.is_not_active(*id, *hint),
-                    Error::Call(_) => link.is_not_active(id, None),
+                    Error::Log(MetadataLogError::NotActive { hint }) => link.is_not_active(id, *hint),
+                    Error::Log(MetadataLogError::Call(_)) => link.is_not_active(id, None),
                     other => tracing::error!(error = %other, "cannot follow the metadata"),
                 }
                 tracing::debug!(%error, controller = id, "the metadata is not followed at the moment");
@@ -103,74 +96,25 @@ async fn publish(
 }
 
 async fn step(link: &ControllerLink, id: i32, position: &mut Position) -> Result<(), Error> {
-    let data = fetch(link, id, position).await?;
-    if data.snapshot_id.end_offset >= 0 {
-        let (image, epoch) = fetch_snapshot(link, id, &data.snapshot_id).await?;
-        position.changes = everything(&position.image, &image);
-        (position.image, position.epoch) = (image, epoch);
-        return Ok(());
-    }
-    if data.diverging_epoch.end_offset >= 0 {
-        return Err(Error::Malformed("committed metadata was taken back"));
-    }
-    let records =
-        data.records.unwrap_or_default().to_bytes().ok_or(Error::Malformed("its records are elsewhere"))?;
-    if records.is_empty() {
-        return Ok(());
-    }
-    let mut delta = Delta::new(&position.image);
-    let epoch = apply_batches(&mut delta, records)?;
-    let (_, image, changes) = delta.into_parts();
-    merge(&mut position.changes, changes);
-    position.image = image;
-    position.epoch = epoch.unwrap_or(position.epoch);
-    Ok(())
-}
-
-async fn fetch(link: &ControllerLink, id: i32, position: &Position) -> Result<PartitionData, Error> {
-    let wait = bounds::METADATA_FETCH_WAIT;
-    let partition = FetchPartition {
-        partition: 0,
-        fetch_offset: position.image.end_offset,
-        last_fetched_epoch: position.epoch,
-        partition_max_bytes: bounds::CONTROLLER_FETCH_BYTES_MAX as i32,
-        ..Default::default()
-    };
-    let topic = FetchTopic {
-        topic: METADATA_TOPIC,
-        topic_id: Uuid::METADATA_TOPIC,
-        partitions: vec![partition],
-        ..Default::default()
-    };
-    let request = FetchRequest {
-        cluster_id: Some(link.identity.cluster_id.clone()),
-        max_wait_ms: wait.as_millis() as i32,
-        min_bytes: 1,
-        max_bytes: bounds::CONTROLLER_FETCH_BYTES_MAX as i32,
-        topics: vec![topic],
-        ..Default::default()
-    };
     let session = link.lines(id).follow.session().await?;
-    let answer = session.call_within(wait + bounds::CONTROLLER_CALL_TIMEOUT, &request).await?;
-    refuse(answer.error_code, id, -1)?;
-    let topic = answer.responses.into_iter().next().ok_or(Error::Malformed("it has no topic"))?;
-    let data = topic.partitions.into_iter().next().ok_or(Error::Malformed("it has no partition"))?;
-    refuse(data.error_code, id, data.current_leader.leader_id)?;
-    Ok(data)
-}
-
-fn refuse(code: i16, id: i32, leader: i32) -> Result<(), Error> {
-    let hint = Some(leader).filter(|leader| *leader >= 0);
-    match ErrorCode::from_code(code) {
-        ErrorCode::None => Ok(()),
-        ErrorCode::NotLeaderOrFollower
-        | ErrorCode::NotController
-        | ErrorCode::FencedLeaderEpoch
-        | ErrorCode::UnknownLeaderEpoch => Err(Error::NotActive { id, hint }),
-        // A controller that came back and has not read its log yet.
-        ErrorCode::OffsetOutOfRange => Err(Error::NotActive { id, hint: None }),
-        other => Err(Error::Refused(other)),
+    let log = MetadataLog::new(session, Some(link.identity.cluster_id.clone()));
+    match log.fetch(position.image.end_offset, position.epoch, bounds::METADATA_FETCH_WAIT).await? {
+        MetadataFetched::Snapshot { end_offset, epoch } => {
+            let image = read_snapshot(log.fetch_snapshot(end_offset, epoch).await?, end_offset)?;
+            position.changes = everything(&position.image, &image);
+            (position.image, position.epoch) = (image, epoch);
+        }
+        MetadataFetched::Batches { records, .. } if records.is_empty() => {}
+        MetadataFetched::Batches { records, .. } => {
+            let mut delta = Delta::new(&position.image);
+            let epoch = apply_batches(&mut delta, records)?;
+            let (_, image, changes) = delta.into_parts();
+            merge(&mut position.changes, changes);
+            position.image = image;
+            position.epoch = epoch.unwrap_or(position.epoch);
+        }
     }
+    Ok(())
 }
 
 /// Applies batches to a delta; returns the epoch of the last one.
@@ -184,7 +128,7 @@ fn apply_batches(delta: &mut Delta, records: Bytes) -> Result<Option<i32>, Error
             continue;
         }
         if first > end {
-            return Err(Error::Malformed("its batches leave a gap"));
+            return Err(MetadataLogError::Malformed("its batches leave a gap").into());
         }
         batch.check_crc()?;
         epoch = Some(batch.header.leader_epoch.0);
@@ -204,40 +148,7 @@ fn apply_batches(delta: &mut Delta, records: Bytes) -> Result<Option<i32>, Error
 }
 
 fn decode(value: Option<Bytes>) -> Result<Record, Error> {
-    Ok(metadata::record::decode(value.ok_or(Error::Malformed("a record has no value"))?)?)
-}
-
-async fn fetch_snapshot(link: &ControllerLink, id: i32, wanted: &SnapshotId) -> Result<(Image, i32), Error> {
-    let session = link.lines(id).follow.session().await?;
-    let mut all = BytesMut::new();
-    loop {
-        let snapshot_id =
-            WantedId { end_offset: wanted.end_offset, epoch: wanted.epoch, ..Default::default() };
-        let partition =
-            PartitionSnapshot { partition: 0, snapshot_id, position: all.len() as i64, ..Default::default() };
-        let topic = TopicSnapshot { name: METADATA_TOPIC, partitions: vec![partition], ..Default::default() };
-        let request = FetchSnapshotRequest {
-            cluster_id: Some(link.identity.cluster_id.clone()),
-            max_bytes: bounds::CONTROLLER_FETCH_BYTES_MAX as i32,
-            topics: vec![topic],
-            ..Default::default()
-        };
-        let answer = session.call_within(Duration::from_secs(30), &request).await?;
-        refuse(answer.error_code, id, -1)?;
-        let topic = answer.topics.into_iter().next().ok_or(Error::Malformed("it has no topic"))?;
-        let piece = topic.partitions.into_iter().next().ok_or(Error::Malformed("it has no partition"))?;
-        refuse(piece.error_code, id, piece.current_leader.leader_id)?;
-        let bytes =
-            piece.unaligned_records.to_bytes().ok_or(Error::Malformed("its records are elsewhere"))?;
-        if bytes.is_empty() || piece.size < 0 || piece.size > bounds::CONTROLLER_SNAPSHOT_BYTES_MAX as i64 {
-            return Err(Error::Malformed("a piece of a snapshot is empty, or the snapshot is too large"));
-        }
-        all.extend_from_slice(&bytes);
-        if all.len() as i64 >= piece.size {
-            break;
-        }
-    }
-    Ok((read_snapshot(all.freeze(), wanted.end_offset)?, wanted.epoch))
+    Ok(metadata::record::decode(value.ok_or(MetadataLogError::Malformed("a record has no value"))?)?)
 }
 
 fn read_snapshot(bytes: Bytes, end_offset: i64) -> Result<Image, Error> {

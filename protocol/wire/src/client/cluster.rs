@@ -76,6 +76,8 @@ pub struct ClusterOptions {
     pub retry_wait_max: Duration,
     /// Asking for a topic may create it, if the brokers do that.
     pub allow_auto_topic_creation: bool,
+    /// Tries on when nobody can be connected to. Who sits before a terminal wants to know at once.
+    pub retry_unconnected: bool,
 }
 
 impl Default for ClusterOptions {
@@ -86,6 +88,7 @@ impl Default for ClusterOptions {
             retry_wait_min: CLIENT_RETRY_WAIT_MIN,
             retry_wait_max: CLIENT_RETRY_WAIT_MAX,
             allow_auto_topic_creation: false,
+            retry_unconnected: true,
         }
     }
 }
@@ -193,6 +196,11 @@ impl Cluster {
         self.view().brokers.get(&id).map(|address| self.inner.pool.node(address))
     }
 
+    /// The node at an address that a broker told.
+    pub(super) fn node_at(&self, address: &str) -> Node {
+        self.inner.pool.node(address)
+    }
+
     /// Known brokers, beginning with a random one, and then the bootstrap servers.
     fn addresses(&self) -> Vec<String> {
         let mut known: Vec<String> = self.view().brokers.values().cloned().collect();
@@ -283,6 +291,7 @@ impl Cluster {
             deadline: clock.now() + options.retry_max,
             next_wait: options.retry_wait_min,
             wait_max: options.retry_wait_max,
+            retry_unconnected: options.retry_unconnected,
             attempts: 0,
         }
     }
@@ -312,6 +321,7 @@ pub(super) struct Retry {
     deadline: Instant,
     next_wait: Duration,
     wait_max: Duration,
+    retry_unconnected: bool,
     attempts: u32,
 }
 
@@ -324,7 +334,9 @@ impl Retry {
     /// Waits and says true if it is worth trying again.
     pub(super) async fn wait(&mut self, error: &ClusterError) -> bool {
         let clock = self.host.clock();
-        if !error.is_retriable() || clock.now() + self.next_wait >= self.deadline {
+        let is_unconnected = matches!(error, ClusterError::Call(CallError::Connect { .. }));
+        let is_final = !error.is_retriable() || is_unconnected && !self.retry_unconnected;
+        if is_final || clock.now() + self.next_wait >= self.deadline {
             return false;
         }
         clock.sleep(self.next_wait).await;

@@ -1,21 +1,22 @@
 //! `weir produce`: lines of standard input become records.
 //!
 //! Lines gather into one batch per partition until the input pauses or a batch is large enough; a batch that is refused ends
-//! the command, since what follows it would be out of order.
+//! the command, since what follows it would be out of order. With acks=all a batch that is sent again is written once.
 
 use std::collections::BTreeMap;
-use std::io::BufRead;
+use std::io::{BufRead, IsTerminal};
 
-use protocol::batch::{BatchBuilder, BatchOptions, Compression, RecordHeader};
-use protocol::messages::ProduceRequest;
-use protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use protocol::batch::{BatchBuilder, BatchOptions, Compression, RecordHeader, add_sequence};
+use protocol::ids::ProducerId;
+use protocol::messages::InitProducerIdRequest;
 use protocol::{Records, Str};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::cli::ProduceArgs;
-use crate::cluster::{Cluster, Leaders, told};
+use crate::client::{Client, in_words, told};
 use crate::output::Output;
+use crate::progress::Progress;
 
 /// Lines read ahead of what is sent.
 const LINES_AHEAD: usize = 10_000;
@@ -28,7 +29,7 @@ struct Line {
 }
 
 /// Sends everything and shows, per partition, what went where.
-pub async fn run(cluster: Cluster, args: ProduceArgs) -> Result<Output, String> {
+pub async fn run(client: Client, args: ProduceArgs) -> Result<Output, String> {
     let compression = Compression::from_name(&args.compression).ok_or_else(|| {
         format!("{:?} is no compression; none, gzip, snappy, lz4 and zstd are", args.compression)
     })?;
@@ -39,94 +40,121 @@ pub async fn run(cluster: Cluster, args: ProduceArgs) -> Result<Output, String> 
         other => return Err(format!("{other:?} is no acks; all, 1 and 0 are")),
     };
     let headers = args.headers.iter().map(|h| header(h)).collect::<Result<Vec<_>, _>>()?;
-    let leaders = cluster.topic(&args.topic).await?;
-    let partitions = leaders.partitions();
-    if let Some(partition) = args.partition {
-        leaders.leader(partition)?;
+    let mut partitions: Vec<i32> =
+        client.topic(&args.topic).await?.partitions.iter().map(|p| p.partition_index).collect();
+    partitions.sort_unstable();
+    if let Some(partition) = args.partition.filter(|p| !partitions.contains(p)) {
+        let topic = &args.topic;
+        return Err(format!(
+            "topic {topic} has no partition {partition}; `weir topic describe {topic}` shows them"
+        ));
     }
     let mut lines = read_lines(args.key_separator.clone());
-    let mut sender = Sender { cluster, leaders, topic: args.topic.clone(), acks, sent: BTreeMap::new() };
+    let mut sender = Sender::new(client, &args.topic, acks, compression).await?;
+    let mut progress = sender.progress();
     let mut turn = 0;
     while let Some(first) = lines.recv().await {
         let mut batches: BTreeMap<i32, BatchBuilder> = BTreeMap::new();
-        let mut bytes = 0;
+        let (mut bytes, mut count) = (0, 0);
         let mut next = Some(first);
         while let Some(line) = next {
             bytes += line.value.len() + line.key.as_ref().map_or(0, Vec::len);
+            count += 1;
             let partition = args.partition.unwrap_or_else(|| match &line.key {
                 Some(key) => partitions[(murmur2(key) & 0x7fff_ffff) as usize % partitions.len()],
                 None => partitions[turn % partitions.len()],
             });
-            let new = || BatchBuilder::new(BatchOptions { compression, ..BatchOptions::default() });
-            let now_ms = sender.cluster.host.clock().wall_ms();
-            batches.entry(partition).or_insert_with(new).append(
-                now_ms,
-                line.key.as_deref(),
-                Some(&line.value),
-                &headers,
-            );
+            let batch = batches.entry(partition).or_insert_with(|| sender.batch(partition));
+            let now_ms = sender.client.host.clock().wall_ms();
+            batch.append(now_ms, line.key.as_deref(), Some(&line.value), &headers);
             next = if bytes < BATCH_BYTES { lines.try_recv().ok() } else { None };
         }
         turn += 1;
         for (partition, batch) in batches {
             sender.send(partition, batch).await?;
         }
+        progress.add(count);
     }
+    drop(progress);
     Ok(sender.output())
 }
 
 struct Sender {
-    cluster: Cluster,
-    leaders: Leaders,
-    topic: String,
+    client: Client,
+    topic: Str,
     acks: i16,
-    /// Records and the last offset, by partition.
-    sent: BTreeMap<i32, (u64, i64)>,
+    /// With the producer id and epoch, if there is one.
+    options: BatchOptions,
+    sent: BTreeMap<i32, Sent>,
+}
+
+#[derive(Default)]
+struct Sent {
+    records: u64,
+    last_offset: Option<i64>,
+    next_sequence: i32,
 }
 
 impl Sender {
+    async fn new(client: Client, topic: &str, acks: i16, compression: Compression) -> Result<Sender, String> {
+        let mut options = BatchOptions { compression, ..BatchOptions::default() };
+        if acks == -1 {
+            let request = InitProducerIdRequest {
+                transactional_id: None,
+                transaction_timeout_ms: i32::MAX,
+                producer_id: -1,
+                producer_epoch: -1,
+                ..Default::default()
+            };
+            // An id that nobody uses costs nothing.
+            let answer = client.cluster.call_any(&request, true).await.map_err(in_words)?;
+            told("a producer id", answer.error_code, None)?;
+            options.producer_id = ProducerId(answer.producer_id);
+            options.producer_epoch = answer.producer_epoch;
+        }
+        Ok(Sender { client, topic: Str::from(topic), acks, options, sent: BTreeMap::new() })
+    }
+
+    fn progress(&self) -> Progress {
+        let mut progress = Progress::new(self.client.host.clock(), "records sent", None);
+        // Who types the lines knows how many they are.
+        if std::io::stdin().is_terminal() {
+            progress.hide();
+        }
+        progress
+    }
+
+    /// An empty batch, the next one of its partition.
+    fn batch(&self, partition: i32) -> BatchBuilder {
+        let mut options = self.options;
+        if options.producer_id != ProducerId::NONE {
+            options.base_sequence = self.sent.get(&partition).map_or(0, |sent| sent.next_sequence);
+        }
+        BatchBuilder::new(options)
+    }
+
     async fn send(&mut self, partition: i32, batch: BatchBuilder) -> Result<(), String> {
         let count = batch.record_count();
-        let data = PartitionProduceData {
-            index: partition,
-            records: Some(Records::from(batch.finish().to_bytes())),
-            ..Default::default()
-        };
-        let name = Str::from(self.topic.as_str());
-        let topic = TopicProduceData {
-            name,
-            topic_id: self.leaders.topic.topic_id,
-            partition_data: vec![data],
-            ..Default::default()
-        };
-        let request = ProduceRequest {
-            acks: self.acks,
-            timeout_ms: self.cluster.timeout.as_millis().min(i32::MAX as u128) as i32,
-            topic_data: vec![topic],
-            ..Default::default()
-        };
-        let node = self.leaders.leader(partition)?;
-        if self.acks == 0 {
-            let session = node.session().await.map_err(|e| e.to_string())?;
-            let version = session.version(protocol::ApiKey::Produce).map_err(|e| e.to_string())?;
-            session.connection().send_one_way(version, &request).map_err(|e| e.to_string())?;
-            self.sent.entry(partition).or_insert((0, -1)).0 += count as u64;
-            return Ok(());
-        }
-        let response = node.call(&request).await.map_err(|e| e.to_string())?;
-        let answer = response.responses.first().and_then(|t| t.partition_responses.first());
-        let answer = answer.ok_or("the broker did not answer for the partition")?;
-        told(&format!("{}-{partition}", self.topic), answer.error_code, answer.error_message.as_ref())?;
-        let sent = self.sent.entry(partition).or_insert((0, -1));
-        *sent = (sent.0 + count as u64, answer.base_offset + i64::from(count) - 1);
+        let records = Records::from(batch.finish().to_bytes());
+        let written = self.client.cluster.produce_batch(&self.topic, partition, records, self.acks).await;
+        let written = written.map_err(in_words)?;
+        let sent = self.sent.entry(partition).or_default();
+        sent.records += count as u64;
+        sent.last_offset = written.map(|at| at.base_offset + i64::from(count) - 1);
+        sent.next_sequence = add_sequence(sent.next_sequence, count);
         Ok(())
     }
 
     fn output(&self) -> Output {
         let mut output = Output::new(&["topic", "partition", "records", "last_offset"]);
-        for (partition, (records, last)) in &self.sent {
-            let last = if *last < 0 { Value::Null } else { (*last).into() };
-            output.row(vec![self.topic.as_str().into(), (*partition).into(), (*records).into(), last]);
+        for (partition, sent) in &self.sent {
+            let row: [Value; 4] = [
+                self.topic.as_str().into(),
+                (*partition).into(),
+                sent.records.into(),
+                sent.last_offset.into(),
+            ];
+            output.row(row.to_vec());
         }
         output
     }

@@ -1,0 +1,45 @@
+//! Options of `weir cluster`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::Target;
+
+#[derive(Debug, Args)]
+pub struct ClusterArgs {
+    #[command(flatten)]
+    pub target: Target,
+    #[command(subcommand)]
+    pub command: ClusterCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ClusterCommand {
+    /// Show the cluster's id, its controller and its brokers
+    Describe,
+    /// Show the controllers: who leads, and how far each has come
+    Quorum,
+    /// Show the feature levels, finalized and supported
+    Features,
+    /// Show the log directories of brokers
+    LogDirs {
+        /// Only of this broker; may be repeated
+        #[arg(long = "broker", value_name = "ID")]
+        brokers: Vec<i32>,
+        /// Every partition in them, instead of their sums
+        #[arg(long)]
+        partitions: bool,
+        /// Only partitions of this topic; may be repeated
+        #[arg(short, long = "topic", value_name = "TOPIC", requires = "partitions")]
+        topics: Vec<String>,
+    },
+    /// Write the metadata log as Kafka's files, for `kafka-dump-log --cluster-metadata-decoder`
+    DumpMetadata {
+        /// The directory to write to; made if need be
+        directory: PathBuf,
+        /// The active controller; otherwise the brokers are asked who it is
+        #[arg(long, value_name = "HOST:PORT")]
+        controller: Option<String>,
+    },
+}

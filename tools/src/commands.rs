@@ -1,0 +1,9 @@
+//! One file a command: what it asks the cluster, and what it shows.
+
+pub mod cluster;
+pub mod completions;
+pub mod config;
+pub mod consume;
+pub mod group;
+pub mod produce;
+pub mod topic;
