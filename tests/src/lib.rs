@@ -2,5 +2,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // Tests drive real processes from outside.
 
 pub mod group_sim;
+pub mod kafka;
+pub mod member;
 pub mod process;
 pub mod sim;

@@ -201,7 +201,8 @@ pub mod runtimes {
         found
     }
 
-    fn script() -> Command {
+    /// `tests/runtimes.sh`, without arguments yet.
+    pub fn script() -> Command {
         Command::new(root().join("tests/runtimes.sh"))
     }
 

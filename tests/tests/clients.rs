@@ -83,6 +83,11 @@ fn franz_go_classic() {
 }
 
 #[test]
+fn franz_go_consumer() {
+    run("franz-go", "consumer");
+}
+
+#[test]
 fn kafkajs_classic() {
     run("kafkajs", "classic");
 }

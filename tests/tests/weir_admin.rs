@@ -4,12 +4,9 @@
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use host::Host;
-use protocol::messages::ConsumerGroupHeartbeatRequest;
-use protocol::{ErrorCode, Str};
 use serde_json::{Value, json};
+use tests::member;
 use tests::process::{Node, weir_binary};
-use wire::client::{Cluster, ClusterOptions};
 
 const ON_ONE_NODE: &[&str] = &["offsets.topic.num.partitions=2", "offsets.topic.replication.factor=1"];
 
@@ -102,34 +99,10 @@ fn now_ms() -> u128 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis()
 }
 
-/// Joins a KIP-848 group and leaves its membership standing; returns the member's id.
-fn join(node: &Node, group: &'static str) -> String {
-    let bootstrap = node.bootstrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let host: Host = host::real::host();
-        let cluster = Cluster::new(&host, [bootstrap], ClusterOptions::default());
-        let mut request = ConsumerGroupHeartbeatRequest {
-            group_id: Str::from_static(group),
-            member_id: Str::from_static("0000000000000000000001"),
-            rebalance_timeout_ms: 60_000,
-            subscribed_topic_names: Some(vec![Str::from_static("t")]),
-            topic_partitions: Some(Vec::new()),
-            ..Default::default()
-        };
-        let code = |a: &protocol::messages::ConsumerGroupHeartbeatResponse| a.error_code;
-        let answer = cluster.call_coordinator(&request.group_id, &request, code).await.expect("an answer");
-        assert_eq!(answer.error_code, ErrorCode::None.code());
-        let member = answer.member_id.expect("it is told its id");
-        request.member_id = member.clone();
-        member.to_string()
-    })
-}
-
 #[test]
 fn a_group_with_members_is_described_and_left_alone() {
     let node = node_with_records();
-    let member = join(&node, "g");
+    let member = member::join(&node.bootstrap(), "g", "t");
     let states = shown(&node, &["group", "describe", "g", "--state"]);
     assert_eq!((&states[0]["type"], &states[0]["members"]), (&json!("consumer"), &json!(1)));
     assert_eq!((&states[0]["assignor"], &states[0]["coordinator"]), (&json!("uniform"), &json!(1)));

@@ -22,6 +22,7 @@ const (
 
 var (
 	bootstrap = os.Args[1]
+	protocol  = os.Args[2]
 	large     = make([]byte, 1_500_000)
 	stdin     = bufio.NewReader(os.Stdin)
 )
@@ -109,6 +110,16 @@ func sendMany(producer *kgo.Client, prefix string, expected map[string]bool) {
 	check(producer.Flush(context.Background()) == nil, "flush")
 }
 
+// sendSlowly has requests on their way while the node is killed.
+func sendSlowly(producer *kgo.Client, prefix string, expected map[string]bool) {
+	for n := 0; n < 200; n++ {
+		key := fmt.Sprintf("%s-%d", prefix, n)
+		send(producer, key, []byte("value of "+key), expected)
+		time.Sleep(2 * time.Millisecond)
+	}
+	check(producer.Flush(context.Background()) == nil, "flush")
+}
+
 // member is a member of the group. What it reads it commits at once.
 type member struct {
 	client *kgo.Client
@@ -139,14 +150,21 @@ func (m *member) count() int {
 func join(read *keys) *member {
 	ctx, cancel := context.WithCancel(context.Background())
 	m := &member{owned: map[int32]bool{}, done: make(chan struct{}), leaves: cancel}
-	m.client = client(
+	group := []kgo.Opt{
 		kgo.ConsumerGroup("franz"), kgo.ConsumeTopics(topic), kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(),
-		kgo.Balancers(kgo.CooperativeStickyBalancer()), kgo.SessionTimeout(10*time.Second), kgo.HeartbeatInterval(500*time.Millisecond),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, of map[string][]int32) { m.own(of, true) }),
 		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, of map[string][]int32) { m.own(of, false) }),
 		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, of map[string][]int32) { m.own(of, false) }),
-	)
+	}
+	if protocol == "consumer" {
+		// The broker assigns (KIP-848), by its uniform assignor.
+		group = append(group, kgo.ServerSideBalancer(), kgo.Balancers(kgo.StickyBalancer()))
+	} else {
+		group = append(group, kgo.Balancers(kgo.CooperativeStickyBalancer()),
+			kgo.SessionTimeout(10*time.Second), kgo.HeartbeatInterval(500*time.Millisecond))
+	}
+	m.client = client(group...)
 	go m.run(ctx, read)
 	return m
 }
@@ -246,7 +264,14 @@ func main() {
 
 	producer := client(kgo.ProducerBatchCompression(kgo.Lz4Compression()))
 	sendMany(producer, "before", expected)
+	underway := make(chan struct{})
+	go func() {
+		defer close(underway)
+		sendSlowly(producer, "during", expected)
+	}()
 	ask("RESTART")
+	<-underway
+	time.Sleep(2 * time.Millisecond)
 	restarted := time.Now()
 	sendMany(producer, "after", expected)
 	wait(func() bool { return read.hasAll(expected) }, "the group goes on after kill -9")

@@ -3,6 +3,7 @@ import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.*;
 import java.util.concurrent.*;
+import java.util.concurrent.locks.LockSupport;
 import org.apache.kafka.clients.admin.*;
 import org.apache.kafka.clients.consumer.*;
 import org.apache.kafka.clients.producer.*;
@@ -38,7 +39,12 @@ public class Scenario {
         try (KafkaProducer<String, byte[]> producer = producer("lz4")) {
             sendMany(producer, "before", expected);
             producer.flush();
+            Thread underway = new Thread(() -> sendSlowly(producer, "during", expected));
+            underway.start();
             ask("RESTART");
+            underway.join();
+            producer.flush();
+            Thread.sleep(2);
             long restarted = System.currentTimeMillis();
             sendMany(producer, "after", expected);
             producer.flush();
@@ -77,6 +83,15 @@ public class Scenario {
         for (int n = 0; n < 100; n++) {
             String key = protocol + prefix + "-" + n;
             send(producer, key, ("value of " + key).getBytes(StandardCharsets.UTF_8), expected);
+        }
+    }
+
+    /** Requests are on their way while the node is killed. */
+    static void sendSlowly(KafkaProducer<String, byte[]> producer, String prefix, Set<String> expected) {
+        for (int n = 0; n < 200; n++) {
+            String key = protocol + prefix + "-" + n;
+            send(producer, key, ("value of " + key).getBytes(StandardCharsets.UTF_8), expected);
+            LockSupport.parkNanos(2_000_000);
         }
     }
 

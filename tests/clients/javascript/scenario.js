@@ -149,7 +149,15 @@ async function main() {
 
   const client = await producer()
   await send(client, CompressionTypes.GZIP, many('before'), expected)
+  // A request is on its way while the node is killed.
+  const underway = (async () => {
+    for (let n = 0; n < 60; n++) {
+      await send(client, CompressionTypes.GZIP, [[`during-${n}`, `value of during-${n}`]], expected)
+    }
+  })()
   await ask('RESTART')
+  await underway
+  await new Promise(resolve => setTimeout(resolve, 2))
   const restarted = Date.now()
   await send(client, CompressionTypes.GZIP, many('after'), expected)
   await wait(all, 'the group goes on after kill -9')

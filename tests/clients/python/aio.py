@@ -56,6 +56,16 @@ async def send_many(client, prefix, expected):
     await asyncio.gather(*sent)
 
 
+async def send_slowly(client, prefix, expected):
+    """Requests are on their way while the node is killed."""
+    sent = []
+    for n in range(200):
+        key = f"{prefix}-{n}"
+        sent.append(await send(client, key, f"value of {key}".encode(), expected))
+        await asyncio.sleep(0.002)
+    await asyncio.gather(*sent)
+
+
 class Member(ConsumerRebalanceListener):
     """A member of the group in a task of its own. What it reads it commits at once."""
 
@@ -149,7 +159,10 @@ async def main():
 
     client = await producer("lz4")
     await send_many(client, "before", expected)
+    underway = asyncio.create_task(send_slowly(client, "during", expected))
     await ask("RESTART")
+    await underway
+    await asyncio.sleep(0.002)
     restarted_ms = int(time.time() * 1000)
     await send_many(client, "after", expected)
     await wait(lambda: read >= expected, "the group goes on after kill -9")

@@ -57,6 +57,14 @@ def send_many(client, prefix, expected):
         send(client, key, f"value of {key}".encode(), expected)
 
 
+def send_slowly(client, prefix, expected):
+    """Requests are on their way while the node is killed."""
+    for n in range(200):
+        key = f"{PROTOCOL}-{prefix}-{n}"
+        send(client, key, f"value of {key}".encode(), expected)
+        client.poll(0.002)
+
+
 class Member:
     """A member of the group in a thread of its own. What it reads it commits at once."""
 
@@ -157,7 +165,12 @@ def main():
     client = producer("lz4")
     send_many(client, "before", expected)
     check(client.flush(30) == 0, "delivered before the restart")
+    underway = threading.Thread(target=send_slowly, args=(client, "during", expected))
+    underway.start()
     ask("RESTART")
+    underway.join()
+    check(client.flush(60) == 0, "delivered during the restart")
+    time.sleep(0.002)
     restarted_ms = int(time.time() * 1000)
     send_many(client, "after", expected)
     check(client.flush(60) == 0, "delivered after the restart")

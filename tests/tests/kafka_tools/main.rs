@@ -2,8 +2,21 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::unwrap_used)]
 
 use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
+mod beside_kafka;
+mod scenario;
+
+use protocol::messages::IncrementalAlterConfigsRequest;
+use protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use protocol::{Str, bounds};
+use tests::kafka::Tools;
+use tests::member;
 use tests::process::{Node, runtimes};
+use wire::client::{Cluster, ClusterOptions};
 
 fn lines(prefix: &str, count: usize) -> String {
     (0..count).fold(String::new(), |mut all, n| {
@@ -67,109 +80,104 @@ fn kcat_reads_by_timestamp_and_from_the_middle() {
 }
 
 #[test]
+fn kcat_sees_tombstones_large_records_and_timestamps() {
+    if !runtimes::have("kcat") {
+        return;
+    }
+    let node = Node::start(&["message.max.bytes=4000000"]);
+    let b = node.bootstrap();
+    let send = ["-b", &b, "-P", "-t", "t", "-Z", "-K", ":", "-X", "enable.idempotence=true"];
+    runtimes::kcat(&send, b"gone:\nkept:x\n");
+    let shown = runtimes::kcat(&["-b", &b, "-C", "-t", "t", "-e", "-q", "-Z", "-f", "%k=%s %S\n"], b"");
+    assert_eq!(shown, "gone=NULL -1\nkept=x 1\n");
+    let large = [vec![b'x'; 2_000_000], b"\n".to_vec()].concat();
+    let limit = ["-X", "message.max.bytes=4000000", "-z", "none"];
+    runtimes::kcat(&[&["-b", b.as_str(), "-P", "-t", "t"], &limit[..]].concat(), &large);
+    let shown = runtimes::kcat(&["-b", &b, "-C", "-t", "t", "-e", "-q", "-o", "2", "-f", "%S %T\n"], b"");
+    let (size, timestamp) = shown.trim().split_once(' ').expect("two numbers");
+    assert_eq!(size, "2000000");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
+    let age = now - timestamp.parse::<i64>().expect("milliseconds");
+    assert!((0..600_000).contains(&age), "{timestamp}");
+}
+
+#[test]
 fn kafkas_own_tools_work_before_and_after_kill_9() {
     if !runtimes::have("kafka") {
         return;
     }
-    let mut node = Node::start(&[]);
+    let mut tools = Tools::start();
+    let mut node = Node::start(&["offsets.topic.num.partitions=2"]);
     let b = node.bootstrap();
-    let at = ["--bootstrap-server", b.as_str()];
-    let created = runtimes::kafka(
-        "topics",
-        &[&at[..], &["--create", "--topic", "orders", "--partitions", "3"]].concat(),
-        b"",
-    );
+    let mut run = |tool: &str, args: &[&str], input: &str| {
+        tools.run(tool, &[&["--bootstrap-server", b.as_str()], args].concat(), input).out()
+    };
+    let created = run("topics", &["--create", "--topic", "orders", "--partitions", "3"], "");
     assert!(created.contains("Created topic orders"), "{created}");
-
     let input = lines("record", 200);
-    runtimes::kafka("console-producer", &[&at[..], &["--topic", "orders"]].concat(), input.as_bytes());
-    let perf = [
-        &at[..],
-        &["--topic", "perf", "--num-records", "20000", "--record-size", "200", "--throughput", "-1"],
-    ]
-    .concat();
-    let told = runtimes::kafka("producer-perf-test", &perf, b"");
+    run("console-producer", &["--topic", "orders"], &input);
+    let perf = ["--topic", "perf", "--num-records", "20000", "--record-size", "200", "--throughput", "-1"];
+    let told = run("producer-perf-test", &perf, "");
     assert!(told.contains("20000 records sent"), "{told}");
 
-    for round in ["running", "after kill -9"] {
-        assert_eq!(read_all(&at, "orders", 3), sorted(&input), "{round}");
-        let offsets = runtimes::kafka("get-offsets", &[&at[..], &["--topic", "perf"]].concat(), b"");
-        assert_eq!(offsets.trim(), "perf:0:20000", "{round}");
-        let listed = runtimes::kafka("topics", &[&at[..], &["--list"]].concat(), b"");
+    for (round, group) in [("running", "g1"), ("after kill -9", "g2")] {
+        let read = ["--topic", "orders", "--from-beginning", "--max-messages", "200", "--group", group];
+        assert_eq!(sorted(&run("console-consumer", &read, "")), sorted(&input), "{round}");
+        assert_eq!(run("get-offsets", &["--topic", "perf"], "").trim(), "perf:0:20000", "{round}");
+        let listed = run("topics", &["--list", "--exclude-internal"], "");
         assert_eq!(listed.lines().collect::<Vec<_>>(), ["orders", "perf"], "{round}");
+        let groups = run("consumer-groups", &["--list"], "");
+        assert!(groups.contains(group) && groups.contains("g1"), "{round}: {groups}");
         if round == "running" {
             node.kill();
             node.launch();
         }
     }
-    runtimes::kafka("topics", &[&at[..], &["--delete", "--topic", "orders"]].concat(), b"");
-    let listed = runtimes::kafka("topics", &[&at[..], &["--list"]].concat(), b"");
-    assert_eq!(listed.trim(), "perf");
+    run("topics", &["--delete", "--topic", "orders"], "");
+    assert_eq!(run("topics", &["--list", "--exclude-internal"], "").trim(), "perf");
 }
 
+/// These end with their process only, and report while it ends.
 #[test]
-fn topics_and_configs_are_described_and_altered() {
+fn verifiable_clients_and_the_verification_of_replicas_find_nothing_wrong() {
     if !runtimes::have("kafka") {
         return;
     }
-    let node = Node::start(&["log.retention.hours=5"]);
+    let node = Node::start(&["offsets.topic.num.partitions=2", "group.initial.rebalance.delay.ms=0"]);
     let b = node.bootstrap();
-    let run = |tool: &str, args: &[&str]| {
-        runtimes::kafka(tool, &[&["--bootstrap-server", b.as_str()], args].concat(), b"")
-    };
-    run("topics", &["--create", "--topic", "t", "--partitions", "2", "--config", "retention.ms=1000"]);
-    let told = run("topics", &["--describe", "--topic", "t"]);
-    assert!(told.contains("PartitionCount: 2\tReplicationFactor: 1"), "{told}");
-    assert!(told.contains("retention.ms=1000") && told.contains("min.insync.replicas=1"), "{told}");
-    assert!(told.contains("Partition: 1\tLeader: 1\tReplicas: 1\tIsr: 1\tElr: \t"), "{told}");
-
-    run("topics", &["--alter", "--topic", "t", "--partitions", "5"]);
-    let of_topic = ["--entity-type", "topics", "--entity-name", "t"];
-    run(
-        "configs",
-        &[&of_topic[..], &["--alter", "--add-config", "cleanup.policy=[compact,delete]"]].concat(),
-    );
-    run("configs", &[&of_topic[..], &["--alter", "--delete-config", "retention.ms"]].concat());
-    assert!(run("topics", &["--describe", "--topic", "t"]).contains("PartitionCount: 5"));
-    let told = run("configs", &[&of_topic[..], &["--describe", "--all"]].concat());
-    for line in [
-        "cleanup.policy=compact,delete sensitive=false synonyms={DYNAMIC_TOPIC_CONFIG:cleanup.policy=compact,delete, DEFAULT_CONFIG:log.cleanup.policy=delete}",
-        // Set by its synonym in hours: the value is told, and Kafka tells no source of it either.
-        "retention.ms=18000000 sensitive=false synonyms={}",
-    ] {
-        assert!(told.contains(line), "{line} is missing in {told}");
+    let at = ["--bootstrap-server", b.as_str(), "--topic", "t", "--max-messages", "50"];
+    let sent = runtimes::kafka("verifiable-producer", &at, b"");
+    assert_eq!(sent.matches("producer_send_success").count(), 50, "{sent}");
+    assert!(sent.contains("\"acked\":50") && sent.contains("shutdown_complete"), "{sent}");
+    for protocol in ["classic", "consumer"] {
+        let group = ["--group-id", protocol, "--group-protocol", protocol, "--reset-policy", "earliest"];
+        let read = runtimes::kafka("verifiable-consumer", &[&at[..], &group].concat(), b"");
+        let counts = read.lines().filter(|line| line.contains("\"name\":\"records_consumed\""));
+        let counts =
+            counts.filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()?["count"].as_u64());
+        assert_eq!(counts.sum::<u64>(), 50, "{read}");
+        assert!(read.contains("partitions_assigned") && read.contains("\"success\":true"), "{read}");
     }
 
-    let default = ["--entity-type", "brokers", "--entity-default"];
-    run("configs", &[&default[..], &["--alter", "--add-config", "message.max.bytes=2000000"]].concat());
-    let told = run("configs", &["--entity-type", "brokers", "--entity-name", "1", "--describe", "--all"]);
-    let line = "message.max.bytes=2000000 sensitive=false synonyms={DYNAMIC_DEFAULT_BROKER_CONFIG:message.max.bytes=2000000, DEFAULT_CONFIG:message.max.bytes=1048588}";
-    assert!(told.contains(line), "{told}");
-    assert!(told.contains("broker.id=1 ") && told.contains("ssl.key.password=null sensitive=true"), "{told}");
-}
-
-/// What the console consumer reads of every partition, sorted.
-fn read_all(at: &[&str], topic: &str, partitions: usize) -> Vec<String> {
-    let mut all = Vec::new();
-    for partition in 0..partitions {
-        let partition = partition.to_string();
-        let end = runtimes::kafka(
-            "get-offsets",
-            &[at, &["--topic", topic, "--partitions", &partition, "--time", "latest"]].concat(),
-            b"",
-        );
-        let count: usize =
-            end.trim().rsplit(':').next().and_then(|n| n.parse().ok()).expect("topic:partition:offset");
-        if count == 0 {
-            continue;
-        }
-        let count = count.to_string();
-        let args = ["--topic", topic, "--partition", &partition, "--offset", "0", "--max-messages", &count];
-        let read = runtimes::kafka("console-consumer", &[at, &args].concat(), b"");
-        all.extend(read.lines().map(str::to_owned));
-    }
-    all.sort();
-    all
+    let mut command = runtimes::script();
+    command.args([
+        "kafka",
+        "replica-verification",
+        "--broker-list",
+        &b,
+        "--time",
+        "-2",
+        "--report-interval-ms",
+        "300",
+    ]);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it starts");
+    let output = BufReader::new(child.stdout.take().expect("it was asked for"));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let said = output.lines().map_while(Result::ok).take_while(|_| Instant::now() < deadline);
+    let lag = said.into_iter().find(|line| line.contains("max lag is"));
+    child.kill().expect("it runs until it is ended");
+    child.wait().expect("it ends");
+    assert!(lag.as_ref().is_some_and(|line| line.contains("max lag is 0 for partition")), "{lag:?}");
 }
 
 fn sorted(text: &str) -> Vec<String> {
@@ -178,12 +186,33 @@ fn sorted(text: &str) -> Vec<String> {
     all
 }
 
+/// What no dump of a sound file says.
+const FAULTS: &[&str] = &[
+    "mismatch",
+    "Mismatch",
+    "invalid",
+    "corrupt",
+    "Found timestamp",
+    "non-consecutive",
+    "Exception",
+    "Could not decode",
+];
+
+fn dump(tools: &mut Tools, file: &Path, args: &[&str]) -> String {
+    let file = file.to_str().expect("a UTF-8 path");
+    let dumped = tools.run("dump-log", &[&["--files", file], args].concat(), "").out();
+    for fault in FAULTS {
+        assert!(!dumped.contains(fault), "{file}: {dumped}");
+    }
+    dumped
+}
+
 #[test]
 fn dump_log_reads_every_file_a_node_wrote() {
     if !runtimes::have("kafka") || !runtimes::have("kcat") {
         return;
     }
-    let mut node = Node::start(&["log.index.interval.bytes=64"]);
+    let mut node = Node::start(&["log.index.interval.bytes=64", "offsets.topic.num.partitions=1"]);
     let b = node.bootstrap();
     for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
         runtimes::kcat(
@@ -191,23 +220,19 @@ fn dump_log_reads_every_file_a_node_wrote() {
             lines(codec, 50).as_bytes(),
         );
     }
+    let reset = ["group", "reset-offsets", "readers", "--topic", "t", "--to-latest", "--execute"];
+    assert!(node.weir(&reset).status.success());
+    let member = member::join(&b, "modern", "t");
     assert_eq!(node.stop(), Some(0), "{}", node.log());
-    let dir = node.data().join("t-0");
+    let mut tools = Tools::start();
     let mut seen = Vec::new();
-    for entry in std::fs::read_dir(&dir).expect("the partition has a directory") {
+    for entry in std::fs::read_dir(node.data().join("t-0")).expect("the partition has a directory") {
         let path = entry.unwrap().path();
         let Some(kind) = path.extension().and_then(|e| e.to_str()) else { continue };
         if !["log", "index", "timeindex", "snapshot"].contains(&kind) {
             continue;
         }
-        let file = path.to_str().expect("a UTF-8 path");
-        let dumped =
-            runtimes::kafka("dump-log", &["--files", file, "--deep-iteration", "--print-data-log"], b"");
-        for fault in
-            ["mismatch", "Mismatch", "invalid", "corrupt", "Found timestamp", "non-consecutive", "Exception"]
-        {
-            assert!(!dumped.contains(fault), "{file}: {dumped}");
-        }
+        let dumped = dump(&mut tools, &path, &["--deep-iteration", "--print-data-log"]);
         if kind == "log" {
             assert_eq!(dumped.matches("payload: ").count(), 250, "{dumped}");
             assert!(dumped.contains("compresscodec: zstd") && dumped.contains("isvalid: true"), "{dumped}");
@@ -217,4 +242,88 @@ fn dump_log_reads_every_file_a_node_wrote() {
     for kind in ["log", "index", "timeindex", "snapshot"] {
         assert!(seen.contains(&kind.to_owned()), "{kind} is missing: {seen:?}");
     }
+    let offsets = node.data().join("__consumer_offsets-0/00000000000000000000.log");
+    let dumped = dump(&mut tools, &offsets, &["--offsets-decoder"]);
+    for part in
+        ["\"group\":\"readers\"", "\"topic\":\"t\"", "\"offset\":250", "\"groupId\":\"modern\"", &member]
+    {
+        assert!(dumped.contains(part), "{part} is missing in {dumped}");
+    }
+}
+
+#[test]
+fn dump_log_reads_the_metadata_log_and_its_checkpoint() {
+    if !runtimes::have("kafka") {
+        return;
+    }
+    let node = Node::start(&[]);
+    let mut tools = Tools::start();
+    assert!(node.weir(&["topic", "create", "orders", "--partitions", "2"]).status.success());
+    let dir = node.dir.path().join("metadata");
+    let written = || {
+        let output = node.weir(&["cluster", "dump-metadata", dir.to_str().unwrap(), "-o", "json"]);
+        assert!(output.status.success(), "{output:?}");
+        let rows: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let files = rows.as_array().unwrap().iter().map(|row| row["file"].as_str().unwrap().to_owned());
+        files.collect::<Vec<_>>()
+    };
+    let files = written();
+    assert!(files.len() == 1 && files[0].ends_with("/00000000000000000000.log"), "{files:?}");
+    let dumped = dump(&mut tools, Path::new(&files[0]), &["--cluster-metadata-decoder"]);
+    for part in [
+        "LeaderChange",
+        "REGISTER_BROKER_RECORD",
+        "FEATURE_LEVEL_RECORD",
+        "\"name\":\"orders\"",
+        "isvalid: true",
+    ] {
+        assert!(dumped.contains(part), "{part} is missing in {dumped}");
+    }
+    assert_eq!(dumped.matches("\"type\":\"PARTITION_RECORD\"").count(), 2, "{dumped}");
+
+    fill_the_metadata_log(&node);
+    let files = written();
+    assert!(files.len() == 2 && files[0].ends_with(".checkpoint"), "{files:?}");
+    let dumped = dump(&mut tools, Path::new(&files[0]), &["--cluster-metadata-decoder"]);
+    for part in ["SnapshotHeader", "\"name\":\"orders\"", "\"resourceName\":\"m-7\"", "SnapshotFooter"] {
+        assert!(
+            dumped.contains(part),
+            "{part} is missing in the checkpoint: {}",
+            &dumped[..dumped.len().min(3000)]
+        );
+    }
+    assert!(
+        !files[1].ends_with("/00000000000000000000.log"),
+        "it begins where the checkpoint ends: {files:?}"
+    );
+    assert!(
+        dump(&mut tools, Path::new(&files[1]), &["--cluster-metadata-decoder"]).contains("isvalid: true")
+    );
+}
+
+/// Changes configs until the controller has taken a checkpoint and dropped from memory what it covers.
+fn fill_the_metadata_log(node: &Node) {
+    let bytes = (bounds::CONTROLLER_LOG_BYTES_MAX + bounds::CONTROLLER_PUBLISHED_BYTES_MAX) * 5 / 4;
+    let value = "m".repeat(bounds::CONFIG_VALUE_CHARS_MAX - 8);
+    let resource = |turn: usize, n: usize| AlterConfigsResource {
+        resource_type: 16,
+        resource_name: Str::from(format!("m-{n}")),
+        configs: vec![AlterableConfig {
+            name: Str::from_static("metrics"),
+            value: Some(Str::from(format!("{turn:04}.{value}"))),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let host = host::real::host();
+        let cluster = Cluster::new(&host, [node.bootstrap()], ClusterOptions::default());
+        for turn in 0..bytes / (100 * value.len()) {
+            let resources = (0..100).map(|n| resource(turn, n)).collect();
+            let request = IncrementalAlterConfigsRequest { resources, ..Default::default() };
+            let answer = cluster.call_any(&request, true).await.expect("an answer");
+            assert!(answer.responses.iter().all(|r| r.error_code == 0), "{answer:?}");
+        }
+    });
 }

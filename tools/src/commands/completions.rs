@@ -20,7 +20,7 @@ mod tests {
             let mut script = Vec::new();
             write(shell, &mut script);
             let script = String::from_utf8(script).expect("text");
-            for word in ["reset-offsets", "dump-metadata", "bootstrap-server", "client-metrics"] {
+            for word in ["reset-offsets", "dump-metadata", "bootstrap-server", "to-datetime"] {
                 assert!(script.contains(word), "{shell}: {word}");
             }
         }
