@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use tests::kafka::Tools;
 use tests::process::{Node, runtimes};
 
 const WITHIN: Duration = Duration::from_secs(60);
@@ -150,8 +151,9 @@ fn kafkas_consumer_and_group_tools_agree_before_and_after_kill_9() {
     let b = node.bootstrap();
     create(&node, "t", "2");
     produce(&node, "t", "r", 100);
-    let run = |tool: &str, args: &[&str]| {
-        runtimes::kafka(tool, &[&["--bootstrap-server", b.as_str()], args].concat(), b"")
+    let mut tools = Tools::start();
+    let mut run = |tool: &str, args: &[&str]| {
+        tools.run(tool, &[&["--bootstrap-server", b.as_str()], args].concat(), "").out()
     };
     let read = [
         "--topic",

@@ -5,10 +5,11 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::process::Command;
 
 use tests::kafka::{Kafka, Told, Tools};
 use tests::member;
-use tests::process::{Node, runtimes};
+use tests::process::{Node, runtimes, weir_binary};
 
 use crate::scenario::{self, Step};
 
@@ -91,6 +92,19 @@ fn kafkas_tools_say_of_weir_what_they_say_of_kafka() {
         }
     }
     assert!(faults.is_empty(), "\n{faults}");
+    weir_copies_the_metadata_log_of(&kafka, files.path());
+}
+
+/// `weir cluster dump-metadata` of a real Kafka is what lies on Kafka's own disk.
+fn weir_copies_the_metadata_log_of(kafka: &Kafka, dir: &Path) {
+    let mut command = Command::new(weir_binary());
+    command.args(["cluster", "dump-metadata", "-b", &format!("127.0.0.1:{}", kafka.port)]).arg(dir);
+    let output = command.output().expect("weir runs");
+    assert!(output.status.success(), "{output:?}");
+    let name = "00000000000000000000.log";
+    let copy = std::fs::read(dir.join(name)).expect("it was written");
+    let theirs = std::fs::read(kafka.data().join("__cluster_metadata-0").join(name)).expect("Kafka has it");
+    assert!(copy.len() > 1000 && theirs.starts_with(&copy), "{} bytes of {}", copy.len(), theirs.len());
 }
 
 /// What is wrong with a step, if something is.

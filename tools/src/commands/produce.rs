@@ -8,13 +8,12 @@ use std::io::{BufRead, IsTerminal};
 
 use protocol::batch::{BatchBuilder, BatchOptions, Compression, RecordHeader, add_sequence};
 use protocol::ids::ProducerId;
-use protocol::messages::InitProducerIdRequest;
 use protocol::{Records, Str};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::cli::ProduceArgs;
-use crate::client::{Client, in_words, told};
+use crate::client::{Client, in_words};
 use crate::output::Output;
 use crate::progress::Progress;
 
@@ -99,18 +98,8 @@ impl Sender {
     async fn new(client: Client, topic: &str, acks: i16, compression: Compression) -> Result<Sender, String> {
         let mut options = BatchOptions { compression, ..BatchOptions::default() };
         if acks == -1 {
-            let request = InitProducerIdRequest {
-                transactional_id: None,
-                transaction_timeout_ms: i32::MAX,
-                producer_id: -1,
-                producer_epoch: -1,
-                ..Default::default()
-            };
-            // An id that nobody uses costs nothing.
-            let answer = client.cluster.call_any(&request, true).await.map_err(in_words)?;
-            told("a producer id", answer.error_code, None)?;
-            options.producer_id = ProducerId(answer.producer_id);
-            options.producer_epoch = answer.producer_epoch;
+            let (id, epoch) = client.cluster.producer_id().await.map_err(in_words)?;
+            (options.producer_id, options.producer_epoch) = (ProducerId(id), epoch);
         }
         Ok(Sender { client, topic: Str::from(topic), acks, options, sent: BTreeMap::new() })
     }

@@ -50,11 +50,18 @@ pub struct MetadataLog {
     session: Session,
     /// Of another cluster nothing is read; None reads any.
     cluster_id: Option<Str>,
+    /// As the reader knows it, or -1. Kafka's controllers refuse readers that know none.
+    leader_epoch: i32,
 }
 
 impl MetadataLog {
     pub fn new(session: Session, cluster_id: Option<Str>) -> MetadataLog {
-        MetadataLog { session, cluster_id }
+        MetadataLog { session, cluster_id, leader_epoch: -1 }
+    }
+
+    /// Reads only while the controller leads in this epoch.
+    pub fn in_epoch(self, leader_epoch: i32) -> MetadataLog {
+        MetadataLog { leader_epoch, ..self }
     }
 
     /// Reads from an offset. `last_epoch` is the epoch of the record before it, or -1; at the end of the log this waits.
@@ -67,6 +74,7 @@ impl MetadataLog {
         let bytes_max = CONTROLLER_FETCH_BYTES_MAX as i32;
         let partition = FetchPartition {
             partition: 0,
+            current_leader_epoch: self.leader_epoch,
             fetch_offset: offset,
             last_fetched_epoch: last_epoch,
             partition_max_bytes: bytes_max,
@@ -109,6 +117,7 @@ impl MetadataLog {
         loop {
             let partition = PartitionSnapshot {
                 partition: 0,
+                current_leader_epoch: self.leader_epoch,
                 snapshot_id: SnapshotId { end_offset, epoch, ..Default::default() },
                 position: all.len() as i64,
                 ..Default::default()

@@ -5,7 +5,7 @@ use std::time::Duration;
 use protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use protocol::messages::{FetchRequest, ListOffsetsRequest, ProduceRequest};
+use protocol::messages::{FetchRequest, InitProducerIdRequest, ListOffsetsRequest, ProduceRequest};
 use protocol::{Records, Request, Str};
 
 use super::cluster::{Cluster, ClusterError, Leader};
@@ -54,6 +54,27 @@ pub struct Fetched {
 }
 
 impl Cluster {
+    /// A new producer id and its epoch, for batches that are written once although they are sent again.
+    pub async fn producer_id(&self) -> Result<(i64, i16), ClusterError> {
+        let request = InitProducerIdRequest {
+            transactional_id: None,
+            transaction_timeout_ms: i32::MAX,
+            producer_id: -1,
+            producer_epoch: -1,
+            ..InitProducerIdRequest::default()
+        };
+        let mut retry = self.retry();
+        loop {
+            // An id that nobody uses costs nothing.
+            let answer = self.call_any(&request, true).await?;
+            match ClusterError::check(|| "a producer id".to_owned(), answer.error_code, None) {
+                Ok(()) => return Ok((answer.producer_id, answer.producer_epoch)),
+                Err(error) if retry.wait(&error).await => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// Writes batches to a partition. With acks=0 there is no answer, and the result is None.
     pub async fn produce_batch(
         &self,

@@ -23,12 +23,12 @@ pub(super) async fn run(
     directory: PathBuf,
     controller: Option<String>,
 ) -> Result<Output, String> {
-    let address = match controller {
-        Some(address) => address,
-        None => active_controller(client).await?,
-    };
+    let (active, leader_epoch) = active_controller(client).await?;
+    let address = controller.or(active);
+    let address =
+        address.ok_or("the brokers do not tell where the controller is; --controller host:port does")?;
     let session = client.node(&address).session().await.map_err(|e| in_words(e.into()))?;
-    let log = MetadataLog::new(session, None);
+    let log = MetadataLog::new(session, None).in_epoch(leader_epoch);
     let read = read(&log).await.map_err(|error| explain(&address, error))?;
     let mut output = Output::new(&["file", "bytes", "first_offset", "next_offset"]);
     let mut files = Vec::new();
@@ -45,14 +45,14 @@ pub(super) async fn run(
     Ok(output)
 }
 
-async fn active_controller(client: &Client) -> Result<String, String> {
+/// Its address, if that is known, and its epoch.
+async fn active_controller(client: &Client) -> Result<(Option<String>, i32), String> {
     let answer = ask_quorum(client).await?;
-    let leader = answer.topics.iter().flat_map(|t| &t.partitions).map(|p| p.leader_id).next();
-    let node = answer.nodes.iter().find(|n| Some(n.node_id) == leader);
+    let partition = answer.topics.iter().flat_map(|t| &t.partitions).next();
+    let (leader, epoch) = partition.map_or((-1, -1), |p| (p.leader_id, p.leader_epoch));
+    let node = answer.nodes.iter().find(|n| n.node_id == leader);
     let listener = node.and_then(|n| n.listeners.first());
-    let listener =
-        listener.ok_or("the brokers do not tell where the controller is; --controller host:port does")?;
-    Ok(format!("{}:{}", listener.host, listener.port))
+    Ok((listener.map(|l| format!("{}:{}", l.host, l.port)), epoch))
 }
 
 /// What was read.
@@ -66,7 +66,8 @@ struct Read {
 
 async fn read(log: &MetadataLog) -> Result<Read, MetadataLogError> {
     let mut all = Read { checkpoint: None, records: Vec::new(), first: 0, next: 0 };
-    let mut epoch = -1;
+    // Of the record before the first one; Kafka's controllers want it to be 0.
+    let mut epoch = 0;
     loop {
         // At the end there is nothing to wait for.
         match log.fetch(all.next, epoch, Duration::ZERO).await? {
