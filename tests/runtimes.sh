@@ -128,7 +128,7 @@ case ${1:-} in
   have)
     case ${2:-} in
       kcat) command -v kcat >/dev/null ;;
-      kafka) command -v java >/dev/null && [ -e "$jars/.done" ] ;;
+      kafka) command -v javac >/dev/null && [ -e "$jars/.done" ] ;;
       java | java-rolling) command -v javac >/dev/null && [ -e "$jars/.done" ] ;;
       librdkafka | aiokafka) [ -e "$clients/python/.done" ] ;;
       franz-go) [ -e "$clients/go/.done" ] ;;
