@@ -9,7 +9,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use host::{Host, Task};
 use metadata::{Endpoint, Image, Topic};
@@ -25,9 +25,11 @@ use crate::group_coordinator::GroupCoordinator;
 use crate::log_cleanup;
 use crate::log_dirs::{self, LogDirs};
 use crate::metadata_cache::MetadataCache;
-use crate::metrics::Metrics;
+use crate::metrics::collect::{QuorumSource, Sources};
+use crate::metrics::{Metrics, Watcher};
 use crate::producer_ids::ProducerIds;
 use crate::replicas::Replicas;
+use crate::telemetry::Telemetry;
 use crate::{dispatch, http};
 
 /// Why a broker does not start. Each is a sentence for the operator.
@@ -55,6 +57,8 @@ pub struct Broker {
     pub link: Arc<ControllerLink>,
     pub metrics: Arc<Metrics>,
     pub fetch_sessions: FetchSessions,
+    pub telemetry: Arc<Telemetry>,
+    quorum: OnceLock<QuorumSource>,
     pub producer_ids: ProducerIds,
     pub auto_creation: AutoCreation,
     /// What is served: ApiVersions lists it.
@@ -79,7 +83,11 @@ impl Broker {
         }
         let opened = LogDirs::open(host, &config.log_dirs, config.cluster_id, config.node_id).await;
         let log_dirs = Arc::new(opened?);
-        let bound = bind(host, &config).await?;
+        let metrics = Arc::new(Metrics::new(host));
+        let bytes_max = usize::try_from(config.server.int("telemetry.max.bytes")).unwrap_or(0);
+        let telemetry = Arc::new(Telemetry::new(host.clock().clone(), host.entropy().clone(), bytes_max));
+        let watcher = Watcher { metrics: Arc::clone(&metrics), telemetry: Arc::clone(&telemetry) };
+        let bound = bind(host, &config, Arc::new(watcher)).await?;
         let http = http::bind(config.http_address.as_deref()).await?;
         let endpoints = endpoints(&config.listeners, &bound);
         let identity = Identity {
@@ -91,7 +99,6 @@ impl Broker {
             log_dirs: log_dirs.ids(),
             previous_broker_epoch: log_dirs.previous_broker_epoch(),
         };
-        let metrics = Arc::new(Metrics::default());
         let link = Arc::new(ControllerLink::new(host, identity, &controllers));
         let server = Arc::clone(&config.server);
         let replicas =
@@ -117,6 +124,8 @@ impl Broker {
             log_dirs,
             link,
             metrics,
+            telemetry,
+            quorum: OnceLock::new(),
             config,
         });
         broker.run(bound, http);
@@ -138,12 +147,16 @@ impl Broker {
             self.host.spawn("metadata follower", follow),
             self.host.spawn("heartbeat", beat),
             self.host.spawn("serve", serve(Arc::clone(self), bound)),
+            self.host.spawn("metrics", Arc::clone(&self.metrics).run()),
             self.host.spawn("checkpoints", write_checkpoints(Arc::clone(self))),
             self.host.spawn("log cleanup", log_cleanup::run(Arc::clone(self))),
             self.host.spawn("log dir failures", tell_failures(Arc::clone(self))),
         ];
         if let Some(http) = http {
-            tasks.push(self.host.spawn("http", http.serve(Arc::clone(self))));
+            tasks.push(self.host.spawn(
+                "http",
+                http.serve(self.host.clone(), Sources { broker: Some(Arc::clone(self)), quorum: None }),
+            ));
         }
         self.tasks.lock().expect("no code that holds this lock panics").extend(tasks);
     }
@@ -173,6 +186,29 @@ impl Broker {
     /// What clients are told of this broker, by listener.
     pub fn advertised(&self) -> &[Endpoint] {
         &self.endpoints
+    }
+
+    /// Kafka's `BrokerState`: starting, running, or leaving the cluster.
+    pub(crate) fn state(&self) -> u8 {
+        match (self.is_stopping.load(Ordering::SeqCst), self.serving.borrow().is_empty()) {
+            (true, _) => 6,
+            (false, true) => 1,
+            (false, false) => 3,
+        }
+    }
+
+    /// Lets `/metrics` tell what a controller of this process knows. Once.
+    pub fn tell_of_quorum(&self, quorum: QuorumSource) {
+        assert!(self.quorum.set(quorum).is_ok(), "a process has one controller");
+    }
+
+    pub(crate) fn quorum(&self) -> Option<&QuorumSource> {
+        self.quorum.get()
+    }
+
+    /// The listeners that serve, for metrics.
+    pub(crate) fn servers(&self) -> Vec<ServerHandle> {
+        self.serving.borrow().clone()
     }
 
     pub fn http_addr(&self) -> Option<SocketAddr> {
@@ -268,7 +304,7 @@ fn session_slots(config: &BrokerConfig) -> usize {
     usize::try_from(config.server.int("max.incremental.fetch.session.cache.slots")).unwrap_or(0)
 }
 
-async fn bind(host: &Host, config: &BrokerConfig) -> Result<Vec<Bound>, StartError> {
+async fn bind(host: &Host, config: &BrokerConfig, watcher: Arc<Watcher>) -> Result<Vec<Bound>, StartError> {
     let long = |name: &str| usize::try_from(config.server.long(name)).unwrap_or(usize::MAX);
     let quotas = wire::ConnectionQuotas::unlimited();
     let budget = wire::FrameBudget::new(bounds::REQUEST_BYTES_IN_FLIGHT_MAX);
@@ -280,6 +316,7 @@ async fn bind(host: &Host, config: &BrokerConfig) -> Result<Vec<Bound>, StartErr
             idle_time_max: std::time::Duration::from_millis(long("connections.max.idle.ms") as u64),
             quotas: Arc::clone(&quotas),
             budget: Arc::clone(&budget),
+            observer: Arc::clone(&watcher) as Arc<dyn wire::Observer>,
             ..ServerConfig::new(listener.name.clone(), listener.address.clone())
         };
         let taken = Server::bind(host, server).await.map_err(|source| StartError::Listen {

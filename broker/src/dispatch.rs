@@ -47,6 +47,8 @@ pub fn table() -> Table<Broker> {
         Api::new(describe_cluster::handle),
         Api::new(describe_producers::handle),
         Api::raw(ApiKey::UnregisterBroker, unregister_broker::forward),
+        Api::new(get_telemetry_subscriptions::handle),
+        Api::new(push_telemetry::handle),
         Api::new(list_config_resources::handle),
         Api::new(consumer_group_heartbeat::handle),
         Api::new(consumer_group_describe::handle),

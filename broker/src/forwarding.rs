@@ -67,11 +67,14 @@ async fn answer<R: Request>(
     decode_response_header(&mut input, R::KEY, version).ok()?;
     let body = input.clone().into_rest();
     let response = R::Response::decode(&mut input, version).ok()?;
+    // Written once more for its error codes alone: the client gets the controller's bytes.
+    let mut counted = Encoder::new();
+    response.encode(&mut counted, version).ok()?;
     let clock = broker.host.clock();
     let visible_by = clock.now() + bounds::FORWARD_VISIBLE_WAIT;
     // Not there in time: the client may have to try again, as with Kafka.
     broker.metadata.wait_for(clock, visible_by, |image| (api.is_visible)(request, &response, image)).await;
-    Some(Body::from(body))
+    Some(Body { errors: counted.take_errors(), ..Body::from(body) })
 }
 
 /// The request as it came, and whose it is.
@@ -109,5 +112,5 @@ pub fn envelope(
 fn encoded<M: Message>(message: &M, version: i16) -> Option<Body> {
     let mut out = Encoder::new();
     message.encode(&mut out, version).ok()?;
-    Some(Body(out.into_chunks()))
+    Some(Body::from(out))
 }

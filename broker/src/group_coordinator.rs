@@ -14,13 +14,13 @@ mod shard;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use coordinator::{Answer, GroupConfig, Operation, partition_of};
+use coordinator::{Answer, GroupConfig, GroupMeasure, Operation, partition_of};
 use host::Host;
 use metadata::features::GROUP_VERSION;
 use metadata::{Changes, Image};
 use protocol::config::Configs;
 use protocol::ids::PartitionId;
-use protocol::{ErrorCode, Str};
+use protocol::{ErrorCode, Str, bounds};
 
 use crate::metadata_cache::MetadataCache;
 use crate::replicas::Replicas;
@@ -117,6 +117,30 @@ impl GroupCoordinator {
             }
             Ok(answers)
         })
+    }
+
+    /// Tells every group that lives here, page by page, until `tell` wants no more. Returns how many shards serve and how many
+    /// do not.
+    pub(crate) async fn measure(&self, mut tell: impl FnMut(GroupMeasure) -> bool) -> (usize, usize) {
+        let shards: Vec<Arc<Shard>> = self.shards().values().cloned().collect();
+        let (mut serving, all) = (0, shards.len());
+        'shards: for shard in shards {
+            let mut after = None;
+            loop {
+                let operation = Operation::Measure { after, offsets_max: bounds::METRICS_GROUP_PAGE_OFFSETS };
+                let Ok(waiting) = shard.submit(operation) else { continue 'shards };
+                let Ok(Ok(Answer::Measured(page))) = waiting.await else { continue 'shards };
+                after = page.groups.last().map(|group| group.id.clone());
+                if !page.groups.into_iter().all(&mut tell) {
+                    break;
+                }
+                if !page.has_more {
+                    break;
+                }
+            }
+            serving += 1;
+        }
+        (serving, all - serving)
     }
 
     fn shard_of(&self, group: &str) -> Result<Arc<Shard>, ErrorCode> {

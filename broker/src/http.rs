@@ -7,13 +7,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use futures_util::stream;
+use host::{Host, Task};
+use protocol::bounds;
 use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc};
 
-use crate::broker::{Broker, StartError};
+use crate::broker::StartError;
+use crate::metrics::collect::{self, QuorumSource, Sources};
+use crate::metrics::exposition::Pages;
 
 /// A port that was taken and is not served yet.
 pub(crate) struct Bound {
@@ -29,30 +36,73 @@ pub(crate) async fn bind(address: Option<&str>) -> Result<Option<Bound>, StartEr
     Ok(Some(Bound { listener, address }))
 }
 
+/// HTTP of a node without a broker; a broker serves its own.
+///
+/// # Errors
+/// When `address` cannot be listened on.
+pub async fn serve_controller(
+    host: &Host,
+    address: &str,
+    quorum: QuorumSource,
+) -> Result<Task<()>, StartError> {
+    let bound = bind(Some(address)).await?.expect("there is an address");
+    let sources = Sources { broker: None, quorum: Some(quorum) };
+    Ok(host.spawn("http", bound.serve(host.clone(), sources)))
+}
+
+/// What requests share.
+#[derive(Clone)]
+struct Site {
+    host: Host,
+    sources: Sources,
+    /// Answers to `/metrics` that are being made.
+    scrapes: Arc<Semaphore>,
+}
+
 impl Bound {
     pub(crate) fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    pub(crate) async fn serve(self, broker: Arc<Broker>) {
+    pub(crate) async fn serve(self, host: Host, sources: Sources) {
+        let scrapes = Arc::new(Semaphore::new(bounds::METRICS_SCRAPES_MAX));
         let router = Router::new()
             .route("/metrics", get(metrics))
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(readyz))
-            .with_state(broker);
+            .with_state(Site { host, sources, scrapes });
         if let Err(error) = axum::serve(self.listener, router).await {
             tracing::warn!(%error, "HTTP has ended");
         }
     }
 }
 
-async fn metrics(State(broker): State<Arc<Broker>>) -> impl IntoResponse {
-    let text = broker.metrics.text(&broker.replicas.all());
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
+/// The text leaves while it is made. Who does not read it in time, or comes in a crowd, gets no (or no whole) answer.
+async fn metrics(State(site): State<Site>) -> Response {
+    let Ok(permit) = Arc::clone(&site.scrapes).try_acquire_owned() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "too many ask for metrics at once\n").into_response();
+    };
+    let (sender, pages) = mpsc::channel(bounds::METRICS_PAGES_MAX);
+    let Site { host, sources, .. } = site;
+    let task_host = host.clone();
+    task_host.spawn("metrics answer", async move {
+        let _permit = permit;
+        let written = Box::pin(collect::write(&host, &sources, Pages::new(sender)));
+        match host.clock().timeout(bounds::METRICS_SCRAPE_TIMEOUT, written).await {
+            Ok(Ok(())) => {}
+            Ok(Err(gone)) => tracing::debug!(?gone, "metrics were not read to their end"),
+            Err(_) => tracing::warn!("metrics were not read within {:?}", bounds::METRICS_SCRAPE_TIMEOUT),
+        }
+    });
+    let pages = stream::unfold(pages, |mut pages| async move {
+        let page = pages.recv().await?;
+        Some((Ok::<_, std::convert::Infallible>(page), pages))
+    });
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], Body::from_stream(pages)).into_response()
 }
 
-async fn readyz(State(broker): State<Arc<Broker>>) -> impl IntoResponse {
-    match broker.is_ready() {
+async fn readyz(State(site): State<Site>) -> impl IntoResponse {
+    match site.sources.is_ready() {
         true => (StatusCode::OK, "ready\n"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
     }

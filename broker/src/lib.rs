@@ -27,6 +27,7 @@ pub mod metrics;
 pub mod partition;
 pub mod producer_ids;
 pub mod replicas;
+pub mod telemetry;
 pub mod topic_settings;
 pub mod topic_view;
 pub mod waiters;
@@ -34,7 +35,9 @@ pub mod waiters;
 pub use broker::{Broker, StartError};
 pub use config::{BrokerConfig, ConfigError};
 pub use controller_link::ControllerEndpoints;
+pub use http::serve_controller;
 pub use log_dirs::Error as LogDirsError;
+pub use metrics::collect::QuorumSource;
 
 #[cfg(test)]
 mod tests;

@@ -1,139 +1,201 @@
-//! Every metric of a broker, by the names that the JMX exporter's rules for Kafka give them.
+//! What a broker counts, and how `/metrics` tells it.
 //!
-//! **Invariant:** series of a topic live as long as this broker has a partition of it. Hot paths hold their counters; they
-//! look nothing up.
+//! ```text
+//!   hot paths ─ hold ─► counters, histograms       (here)            one addition each, nothing is looked up
+//!   /metrics  ─ asks ─► partitions, groups, image  (collect/)        when somebody asks, page by page
+//! ```
+//! **Invariant:** all names stand in `names.rs`. A series lives as long as what it is about: there is no registry that could
+//! keep one longer; what a deleted topic had counted stays in the sums over all topics.
+
+pub(crate) mod collect;
+mod counters;
+pub(crate) mod exposition;
+mod histogram;
+mod names;
+mod requests;
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
-use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use host::{Clock, Host, Instant};
+use protocol::batch::{AppendError, RecordFault};
+use protocol::{Str, bounds};
+use wire::{Answered, Observer, Peer};
 
-use crate::partition::{Partition, Role};
+use crate::telemetry::Telemetry;
+pub use counters::{Counter, Gauge, Held};
+use histogram::{Histogram, Window};
+use requests::Requests;
 
-/// The counters of one topic, shared by its partitions.
-#[derive(Debug)]
-pub struct TopicMetrics {
-    pub messages_in: IntCounter,
-    pub bytes_in: IntCounter,
-    pub bytes_out: IntCounter,
-    pub produce_requests: IntCounter,
-    pub failed_produce_requests: IntCounter,
-    pub fetch_requests: IntCounter,
-    pub failed_fetch_requests: IntCounter,
-    families: Arc<TopicFamilies>,
-    topic: String,
+/// The counters of one topic.
+#[derive(Debug, Default)]
+pub struct TopicCounters {
+    pub messages_in: Counter,
+    pub bytes_in: Counter,
+    pub bytes_out: Counter,
+    pub bytes_rejected: Counter,
+    pub produce_requests: Counter,
+    pub failed_produce_requests: Counter,
+    pub fetch_requests: Counter,
+    pub failed_fetch_requests: Counter,
+    pub invalid_magic: Counter,
+    pub invalid_crc: Counter,
+    pub invalid_sequence: Counter,
+    pub no_key: Counter,
+    /// Told over all topics only, like the next one.
+    pub replication_bytes_in: Counter,
+    pub replication_bytes_out: Counter,
 }
 
-impl Drop for TopicMetrics {
-    fn drop(&mut self) {
-        for family in self.families.all() {
-            // It was made with these labels; another one of the same name may have taken them away already.
-            let _ = family.remove_label_values(&[&self.topic]);
-        }
-    }
-}
-
-#[derive(Debug)]
-struct TopicFamilies {
-    messages_in: IntCounterVec,
-    bytes_in: IntCounterVec,
-    bytes_out: IntCounterVec,
-    produce_requests: IntCounterVec,
-    failed_produce_requests: IntCounterVec,
-    fetch_requests: IntCounterVec,
-    failed_fetch_requests: IntCounterVec,
-}
-
-impl TopicFamilies {
-    fn all(&self) -> [&IntCounterVec; 7] {
+impl TopicCounters {
+    fn all(&self) -> [&Counter; 14] {
         [
             &self.messages_in,
             &self.bytes_in,
             &self.bytes_out,
+            &self.bytes_rejected,
             &self.produce_requests,
             &self.failed_produce_requests,
             &self.fetch_requests,
             &self.failed_fetch_requests,
+            &self.invalid_magic,
+            &self.invalid_crc,
+            &self.invalid_sequence,
+            &self.no_key,
+            &self.replication_bytes_in,
+            &self.replication_bytes_out,
         ]
     }
+
+    /// A batch that the rules of the topic refused.
+    pub fn refused(&self, error: &AppendError) {
+        use AppendError as E;
+        match error {
+            E::TooLarge { size, .. } => self.bytes_rejected.inc_by(*size as u64),
+            E::OldFormat(_) => self.invalid_magic.inc(),
+            E::Corrupt(_) | E::Malformed(_) => self.invalid_crc.inc(),
+            E::BaseOffset(_) | E::Counts { .. } | E::Sequence(_) => self.invalid_sequence.inc(),
+            E::Records(faults) => match faults.first().map(|record| &record.fault) {
+                Some(RecordFault::NoKey) => self.no_key.inc(),
+                Some(RecordFault::OffsetDelta { .. }) => self.invalid_sequence.inc(),
+                _ => {}
+            },
+            E::BatchCount(_) | E::ZstdBefore7(_) | E::UnknownCompression(_) | E::Control => {}
+        }
+    }
+}
+
+/// The counters of one topic, shared by its partitions on this broker.
+#[derive(Debug)]
+pub struct TopicMetrics {
+    topic: Str,
+    counters: TopicCounters,
+    shared: Arc<Shared>,
+}
+
+impl Deref for TopicMetrics {
+    type Target = TopicCounters;
+
+    fn deref(&self) -> &TopicCounters {
+        &self.counters
+    }
+}
+
+impl TopicMetrics {
+    /// Notes how long a flush took, its wait for the disk included.
+    pub fn flushed(&self, since: Instant) {
+        self.shared.flush_count.inc();
+        let took = (self.shared.clock.now() - since).as_micros() as u64;
+        // Zero would not be recorded, and the histogram could not tell how many there were.
+        self.shared.flushes.record(self.shared.window.open(), took.max(1));
+    }
+
+    /// The clock by which flushes are timed.
+    pub fn now(&self) -> Instant {
+        self.shared.clock.now()
+    }
+}
+
+impl Drop for TopicMetrics {
+    fn drop(&mut self) {
+        for (retired, own) in self.shared.retired.all().into_iter().zip(self.counters.all()) {
+            retired.inc_by(own.get());
+        }
+    }
+}
+
+/// What topics share.
+#[derive(Debug)]
+struct Shared {
+    clock: Clock,
+    window: Arc<Window>,
+    /// What topics had counted that are gone.
+    retired: TopicCounters,
+    flushes: Histogram,
+    flush_count: Counter,
+}
+
+/// Requests that wait, by Kafka's name of what they wait to do.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    pub fetch: Arc<Gauge>,
+    pub produce: Arc<Gauge>,
+    pub produce_expires: Counter,
+}
+
+/// What followers do; filled in by replication.
+#[derive(Debug, Default)]
+pub struct Replication {
+    pub isr_shrinks: Counter,
+    pub isr_expands: Counter,
+    pub failed_isr_updates: Counter,
+    /// The most records that a replica here is behind its leader.
+    pub max_lag: Gauge,
+}
+
+/// How busy the node's threads had been when the window was turned.
+#[derive(Clone, Copy, Debug)]
+struct Busy {
+    at: Instant,
+    time: Duration,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub struct Metrics {
-    registry: Registry,
-    families: Arc<TopicFamilies>,
-    topics: Mutex<BTreeMap<String, Weak<TopicMetrics>>>,
-    /// `kafka_network_requestmetrics_requests_total`, by request.
-    pub requests: IntCounterVec,
-    partition_count: IntGauge,
-    leader_count: IntGauge,
-    under_replicated: IntGauge,
-    log_start_offset: IntGaugeVec,
-    log_end_offset: IntGaugeVec,
-    log_size: IntGaugeVec,
-}
-
-impl Default for Metrics {
-    fn default() -> Metrics {
-        let registry = Registry::new();
-        let counters = |name: &str, help: &str, label: &str| {
-            let family = IntCounterVec::new(Opts::new(name, help), &[label]).expect("names are written here");
-            registry.register(Box::new(family.clone())).expect("each name is registered once");
-            family
-        };
-        let gauge = |name: &str, help: &str| {
-            let gauge = IntGauge::new(name, help).expect("names are written here");
-            registry.register(Box::new(gauge.clone())).expect("each name is registered once");
-            gauge
-        };
-        let gauges = |name: &str, help: &str| {
-            let labels = ["topic", "partition"];
-            let family = IntGaugeVec::new(Opts::new(name, help), &labels).expect("names are written here");
-            registry.register(Box::new(family.clone())).expect("each name is registered once");
-            family
-        };
-        let of_topic = |what: &str, help: &str| {
-            counters(&format!("kafka_server_brokertopicmetrics_{what}_total"), help, "topic")
-        };
-        let families = Arc::new(TopicFamilies {
-            messages_in: of_topic("messagesin", "Records appended by producers."),
-            bytes_in: of_topic("bytesin", "Bytes of record batches appended by producers."),
-            bytes_out: of_topic("bytesout", "Bytes of record batches given to consumers."),
-            produce_requests: of_topic("totalproducerequests", "Partitions in produce requests."),
-            failed_produce_requests: of_topic(
-                "failedproducerequests",
-                "Partitions whose produce was refused.",
-            ),
-            fetch_requests: of_topic("totalfetchrequests", "Partitions in fetch requests."),
-            failed_fetch_requests: of_topic("failedfetchrequests", "Partitions whose fetch was refused."),
-        });
-        Metrics {
-            requests: counters(
-                "kafka_network_requestmetrics_requests_total",
-                "Requests answered.",
-                "request",
-            ),
-            partition_count: gauge("kafka_server_replicamanager_partitioncount", "Replicas on this broker."),
-            leader_count: gauge(
-                "kafka_server_replicamanager_leadercount",
-                "Partitions that this broker leads.",
-            ),
-            under_replicated: gauge(
-                "kafka_server_replicamanager_underreplicatedpartitions",
-                "Partitions led here whose ISR is smaller than their replicas.",
-            ),
-            log_start_offset: gauges("kafka_log_log_logstartoffset", "The first offset of a log."),
-            log_end_offset: gauges("kafka_log_log_logendoffset", "The next offset of a log."),
-            log_size: gauges("kafka_log_log_size", "Bytes of a log."),
-            registry,
-            families,
-            topics: Mutex::default(),
-        }
-    }
+    host: Host,
+    shared: Arc<Shared>,
+    topics: Mutex<BTreeMap<Str, Weak<TopicMetrics>>>,
+    requests: Requests,
+    pub waiting: Waiting,
+    pub replication: Replication,
+    busy: Mutex<Busy>,
 }
 
 impl Metrics {
+    pub fn new(host: &Host) -> Metrics {
+        let (window, clock) = (Arc::new(Window::default()), host.clock().clone());
+        let busy = Busy { at: clock.now(), time: host.busy().map_or(Duration::ZERO, |busy| busy.time) };
+        let shared = Shared {
+            clock,
+            window: Arc::clone(&window),
+            retired: TopicCounters::default(),
+            flushes: Histogram::default(),
+            flush_count: Counter::default(),
+        };
+        Metrics {
+            host: host.clone(),
+            shared: Arc::new(shared),
+            topics: Mutex::default(),
+            requests: Requests::new(window),
+            waiting: Waiting::default(),
+            replication: Replication::default(),
+            busy: Mutex::new(busy),
+        }
+    }
+
     /// The counters of a topic: the same for all of its partitions.
     pub fn topic(&self, topic: &str) -> Arc<TopicMetrics> {
         let mut topics = self.topics.lock().expect("no code that holds this lock panics");
@@ -141,65 +203,58 @@ impl Metrics {
             return known;
         }
         topics.retain(|_, known| known.strong_count() > 0);
-        let of = |family: &IntCounterVec| family.with_label_values(&[topic]);
-        let families = &self.families;
         let metrics = Arc::new(TopicMetrics {
-            messages_in: of(&families.messages_in),
-            bytes_in: of(&families.bytes_in),
-            bytes_out: of(&families.bytes_out),
-            produce_requests: of(&families.produce_requests),
-            failed_produce_requests: of(&families.failed_produce_requests),
-            fetch_requests: of(&families.fetch_requests),
-            failed_fetch_requests: of(&families.failed_fetch_requests),
-            families: Arc::clone(families),
-            topic: topic.to_owned(),
+            topic: Str::from(topic),
+            counters: TopicCounters::default(),
+            shared: Arc::clone(&self.shared),
         });
-        topics.insert(topic.to_owned(), Arc::downgrade(&metrics));
+        topics.insert(metrics.topic.clone(), Arc::downgrade(&metrics));
         metrics
     }
 
-    /// The text that Prometheus reads; gauges of partitions are taken now.
-    pub fn text(&self, partitions: &[Arc<Partition>]) -> String {
-        let count = |of: &dyn Fn(&Partition) -> bool| partitions.iter().filter(|p| of(p)).count() as i64;
-        self.partition_count.set(partitions.len() as i64);
-        self.leader_count.set(count(&|p| p.role() == Role::Leader));
-        self.under_replicated.set(count(&Partition::is_under_replicated));
-        for family in [&self.log_start_offset, &self.log_end_offset, &self.log_size] {
-            family.reset();
+    /// The topics of this broker, in the order of their names.
+    fn topics(&self) -> Vec<Arc<TopicMetrics>> {
+        let topics = self.topics.lock().expect("no code that holds this lock panics");
+        topics.values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Turns the histograms' window over, now and then.
+    pub async fn run(self: Arc<Self>) {
+        loop {
+            self.shared.clock.sleep(bounds::METRICS_WINDOW).await;
+            self.shared.window.turn(|window| {
+                self.requests.clear(window);
+                self.shared.flushes.clear(window);
+            });
+            if let Some(busy) = self.host.busy() {
+                let now = Busy { at: self.shared.clock.now(), time: busy.time };
+                *self.busy.lock().expect("no code that holds this lock panics") = now;
+            }
         }
-        for partition in partitions {
-            let index = partition.id.partition.to_string();
-            let labels = [partition.topic.as_str(), index.as_str()];
-            let offsets = partition.offsets();
-            self.log_start_offset.with_label_values(&labels).set(offsets.log_start.0);
-            self.log_end_offset.with_label_values(&labels).set(offsets.log_end.0);
-            self.log_size.with_label_values(&labels).set(partition.size_bytes() as i64);
-        }
-        let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text).expect("a Vec takes everything");
-        String::from_utf8(text).expect("names and numbers are text")
+    }
+
+    /// The part of the time in which the node's threads had nothing to do, since the window was turned.
+    fn idle_ratio(&self) -> Option<f64> {
+        let now = self.host.busy()?;
+        let then = *self.busy.lock().expect("no code that holds this lock panics");
+        let passed = (self.shared.clock.now() - then.at).max(Duration::from_millis(1));
+        let of_threads = passed.as_secs_f64() * now.threads.max(1) as f64;
+        Some((1.0 - now.time.saturating_sub(then.time).as_secs_f64() / of_threads).clamp(0.0, 1.0))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Who is told of what happens on the connections of a broker.
+pub(crate) struct Watcher {
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) telemetry: Arc<Telemetry>,
+}
 
-    #[test]
-    fn series_of_a_topic_die_with_its_last_partition() {
-        let metrics = Metrics::default();
-        let (one, other) = (metrics.topic("orders"), metrics.topic("orders"));
-        one.messages_in.inc_by(3);
-        other.messages_in.inc_by(4);
-        let line = "kafka_server_brokertopicmetrics_messagesin_total{topic=\"orders\"} 7";
-        assert!(metrics.text(&[]).contains(line), "{}", metrics.text(&[]));
-        drop(one);
-        assert!(metrics.text(&[]).contains(line));
-        drop(other);
-        assert!(!metrics.text(&[]).contains("orders"));
-        metrics.topic("orders").messages_in.inc();
-        let again = metrics.topic("orders");
-        again.messages_in.inc();
-        assert!(metrics.text(&[]).contains("{topic=\"orders\"} 1"));
+impl Observer for Watcher {
+    fn closed(&self, peer: &Peer) {
+        self.telemetry.disconnected(peer);
+    }
+
+    fn answered(&self, answered: &Answered<'_>) {
+        self.metrics.requests.record(answered);
     }
 }

@@ -14,6 +14,7 @@
 //! smallest log end of its ISR and never goes back within a leader's time.
 
 mod admin;
+mod measure;
 mod read;
 mod role;
 
@@ -34,6 +35,7 @@ use crate::topic_settings::TopicSettings;
 use crate::waiters::{Commit, Isolation, Parked, Waiters};
 
 pub use admin::{DeleteRecordsError, ReplayError};
+pub use measure::{LogMeasure, Measure};
 pub use read::{Fetched, LeaderError, OffsetError, OffsetQuery, ReadError, ReadRequest};
 pub use role::{Registration, Role};
 
@@ -101,6 +103,7 @@ pub(crate) struct State {
     /// Appended, but not readable yet.
     unreadable_bytes: u64,
     waiters: Waiters,
+    measured: LogMeasure,
     settings: Option<(Arc<metadata::Configs>, Arc<TopicSettings>)>,
 }
 
@@ -151,6 +154,7 @@ impl Partition {
             wants_flush: false,
             unreadable_bytes: 0,
             waiters: Waiters::default(),
+            measured: LogMeasure::default(),
             settings: None,
         };
         let (log, state) = (Mutex::new(log), Mutex::new(state));
@@ -208,8 +212,12 @@ impl Partition {
             state.counts_flushed = settings.flush_on_acknowledge;
             LeaderEpoch(state.leader_epoch)
         };
-        let bytes = batch.size_bytes() as u64;
+        let (bytes, records) = (batch.size_bytes() as u64, batch.header.record_count.max(0) as u64);
         let appended = log.append_validated(fs, batch, leader_epoch, &rules, &settings.log)?;
+        if !appended.duplicate {
+            self.metrics.messages_in.inc_by(records);
+            self.metrics.bytes_in.inc_by(bytes);
+        }
         let mut state = self.state();
         state.unreadable_bytes += if appended.duplicate { 0 } else { bytes };
         state.wants_flush |= appended.rolled;
@@ -220,7 +228,7 @@ impl Partition {
     /// Makes everything below `end` durable. Who comes while another flush is on its way finds its work done by that one:
     /// the jobs stand in one queue, and the first of them flushes for all that were appended before it.
     pub async fn flush_to(self: &Arc<Self>, end: Offset) -> std::io::Result<()> {
-        let partition = Arc::clone(self);
+        let (partition, began) = (Arc::clone(self), self.metrics.now());
         let flushed = self.disk.run_slow(move |fs| {
             // The syncs run without the log, so that readers need not wait for them.
             let prepared = {
@@ -235,7 +243,9 @@ impl Partition {
             partition.state().observe(&mut log);
             Ok(())
         });
-        flushed.await.unwrap_or_else(|gone| Err(std::io::Error::other(gone)))
+        let flushed = flushed.await.unwrap_or_else(|gone| Err(std::io::Error::other(gone)));
+        self.metrics.flushed(began);
+        flushed
     }
 
     /// Makes finished segments durable, if there are any.
@@ -311,11 +321,6 @@ impl Partition {
             log_start_offset: log.log_start_offset().0,
             high_watermark: log.high_watermark().0,
         }
-    }
-
-    /// Bytes of the log. Taken when metrics are asked for.
-    pub fn size_bytes(&self) -> u64 {
-        self.log().size_bytes()
     }
 }
 

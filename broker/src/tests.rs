@@ -7,8 +7,10 @@ mod fetch_waiting;
 mod fetching;
 mod fetching_by_session;
 mod metadata;
+mod metrics;
 mod producing;
 mod restarting;
+mod telemetry;
 
 use std::sync::Arc;
 use std::time::Duration;

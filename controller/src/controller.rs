@@ -10,10 +10,12 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use host::{Host, Stream, Task};
+use metadata::QuorumStatus;
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::{ServerState, SnapshotPolicy};
 use protocol::{Str, Uuid, bounds};
@@ -130,6 +132,7 @@ impl Controller {
             active,
             liveness: Mutex::new(Liveness::new(config.session_timeout)),
             look_again: Notify::new(),
+            timed_out_heartbeats: AtomicU64::new(0),
             table,
         });
         let listener = listener::listen(&node, &config.listeners).await?;
@@ -155,6 +158,31 @@ impl Controller {
     /// The committed metadata of this node.
     pub fn committed(&self) -> watch::Receiver<Committed> {
         self.node.publisher.watch()
+    }
+
+    /// What this node knows of its quorum, for metrics.
+    pub fn status(&self) -> QuorumStatus {
+        let (active, committed) = (self.node.active(), self.node.publisher.committed());
+        let metrics = self.node.raft.metrics().borrow_watched().clone();
+        let membership = &metrics.membership_config;
+        let (voters, nodes) = (membership.voter_ids().count(), membership.nodes().count());
+        QuorumStatus {
+            is_active: active.here,
+            leader: active.node_id,
+            epoch: i32::try_from(metrics.current_term).unwrap_or(i32::MAX),
+            state: match metrics.state {
+                ServerState::Leader => "leader",
+                ServerState::Candidate => "candidate",
+                ServerState::Learner => "observer",
+                ServerState::Follower | ServerState::Shutdown => "follower",
+            },
+            vote: Some(metrics.vote.leader_id.voted_for.node),
+            voters,
+            observers: nodes.saturating_sub(voters),
+            image: committed.image,
+            last_epoch: committed.epoch,
+            timed_out_heartbeats: self.node.timed_out_heartbeats.load(Ordering::Relaxed),
+        }
     }
 
     pub fn cluster_id(&self) -> Uuid {

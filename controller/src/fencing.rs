@@ -1,6 +1,7 @@
 //! Fences brokers that are silent, while this node is the active controller.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::decide;
@@ -45,6 +46,7 @@ fn begin(node: &Node) {
 
 async fn fence(node: &Node, broker: i32, epoch: i64) {
     tracing::info!(broker, epoch, "fencing a silent broker");
+    node.timed_out_heartbeats.fetch_add(1, Ordering::Relaxed);
     let fenced = node.perform(move |context, _| {
         // Another incarnation has registered meanwhile: it is not the one that is silent.
         let is_same = context.image.cluster.broker(broker).is_some_and(|b| b.epoch == epoch);

@@ -1,6 +1,7 @@
 //! What the handlers of a controller share.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use host::Host;
@@ -31,6 +32,8 @@ pub struct Node {
     pub liveness: Mutex<Liveness>,
     /// Wakes the task that fences silent brokers: a deadline has moved forward.
     pub look_again: Notify,
+    /// Brokers that were fenced because they were silent, for metrics.
+    pub timed_out_heartbeats: AtomicU64,
     /// What is served: ApiVersions lists it.
     pub table: Arc<Table<Node>>,
 }

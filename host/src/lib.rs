@@ -13,6 +13,7 @@ mod net;
 pub mod real;
 pub mod sim;
 mod spawn;
+mod usage;
 
 use std::hash::BuildHasher;
 use std::path::Path;
@@ -24,6 +25,7 @@ pub use entropy::Entropy;
 pub use fs::{File, Fs, LockGuard, OpenMode};
 pub use net::{Abort, Chunk, FileRegion, Listener, Net, ReadHalf, Stream, WriteHalf};
 pub use spawn::{Task, TaskEnded, current};
+pub use usage::{Busy, Usage};
 
 /// One node's view of the world. Cloning is cheap.
 #[derive(Clone)]
@@ -37,6 +39,7 @@ struct Inner {
     entropy: Entropy,
     spawner: Box<dyn spawn::Spawner>,
     disks: Box<dyn disk::Disks>,
+    meter: Box<dyn usage::Meter>,
     hash_seed: u64,
 }
 
@@ -65,6 +68,16 @@ impl Host {
         future: impl Future<Output = T> + Send + 'static,
     ) -> Task<T> {
         spawn::start(self, &*self.inner.spawner, name, future)
+    }
+
+    /// What this process takes of its machine; None in the simulation.
+    pub fn usage(&self) -> Option<Usage> {
+        self.inner.meter.usage()
+    }
+
+    /// How busy this process' threads are; None in the simulation.
+    pub fn busy(&self) -> Option<Busy> {
+        self.inner.meter.busy()
     }
 
     /// A hash map whose order comes from the host: random in production (hash flooding), seeded in simulation.

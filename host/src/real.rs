@@ -4,6 +4,7 @@
 pub(crate) mod disk;
 pub(crate) mod fs;
 pub(crate) mod net;
+mod usage;
 
 use std::io;
 use std::pin::Pin;
@@ -27,6 +28,7 @@ pub fn host() -> Host {
             entropy,
             spawner: Box::new(Tokio { runtime: tokio::runtime::Handle::current() }),
             disks: Box::new(disk::RealDisks::default()),
+            meter: Box::new(usage::Proc { runtime: tokio::runtime::Handle::current() }),
             hash_seed,
         }),
     }

@@ -200,9 +200,16 @@ fn write_presence_check(out: &mut String, s: &Struct, f: &Field) {
     }
 }
 
+/// `ErrorCode`, `PartitionErrorCode`, ... of the schema.
+fn is_error_code(f: &Field) -> bool {
+    f.kind == Kind::Int16 && f.name.ends_with("ErrorCode")
+}
+
 fn encode_field(f: &Field) -> String {
     let (name, flex) = (snake(&f.name), flex(f));
     let method = match &f.kind {
+        // Counted as they are written: nobody walks an answer a second time for its errors.
+        Kind::Int16 if is_error_code(f) => "error_code",
         Kind::Bool => "bool",
         Kind::Int8 => "i8",
         Kind::Int16 => "i16",

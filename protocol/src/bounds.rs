@@ -167,3 +167,40 @@ pub const FETCH_SESSION_EVICTION_AGE_MIN: Duration = Duration::from_secs(120);
 pub const AUTO_CREATIONS_MAX: usize = 1_000;
 /// Kafka's `log.flush.offset.checkpoint.interval.ms`.
 pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
+
+// --- metrics
+
+/// Values of histograms are told for the window that is open and the one before it: Kafka's weigh the last five minutes.
+pub const METRICS_WINDOW: Duration = Duration::from_secs(150);
+/// The text of metrics is made and sent in pieces of about this size.
+pub const METRICS_PAGE_BYTES: usize = 64 * 1024;
+/// Pages of an answer that wait for its reader.
+pub const METRICS_PAGES_MAX: usize = 2;
+/// Answers that are made at the same time; more are refused.
+pub const METRICS_SCRAPES_MAX: usize = 4;
+/// Within this an answer must have been read.
+pub const METRICS_SCRAPE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Groups, and offsets of groups, that one answer tells of a broker.
+pub const METRICS_GROUPS_MAX: usize = 100_000;
+pub const METRICS_GROUP_OFFSETS_MAX: usize = 200_000;
+/// Offsets that a shard of groups tells at a time: other operations wait for one page only.
+pub const METRICS_GROUP_PAGE_OFFSETS: usize = 2_000;
+/// Partitions whose oldest unconsumed batch is looked at for one answer.
+pub const METRICS_LAG_TIMES_MAX: usize = 2_000;
+/// How long an answer waits for one such look, or for another leader.
+pub const METRICS_LOOK_UP_TIMEOUT: Duration = Duration::from_secs(1);
+
+// --- client telemetry
+
+/// Clients whose subscriptions are kept; Kafka keeps as many. Whoever would expire first gives way.
+pub const TELEMETRY_INSTANCES_MAX: usize = 16 * 1024;
+/// Series of one client.
+pub const TELEMETRY_CLIENT_SERIES_MAX: usize = 2_000;
+/// Series of all clients.
+pub const TELEMETRY_SERIES_MAX: usize = 100_000;
+/// What they may take in memory, roughly.
+pub const TELEMETRY_SERIES_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Labels that a client as a whole, and each of its series, may have.
+pub const TELEMETRY_LABELS_MAX: usize = 16;
+/// Longer names and values of labels are cut.
+pub const TELEMETRY_LABEL_CHARS_MAX: usize = 256;

@@ -22,7 +22,7 @@ pub mod value;
 
 pub use api_key::ApiKey;
 pub use chunk::{Chunk, Records, Region};
-pub use codec::{DecodeError, Decoder, EncodeError, Encoder, LogRecord, Message, Request};
+pub use codec::{DecodeError, Decoder, EncodeError, Encoder, ErrorTally, LogRecord, Message, Request};
 pub use error::ErrorCode;
 pub use text::Str;
 pub use uuid::Uuid;

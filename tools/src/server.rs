@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::{Broker, BrokerConfig, ControllerEndpoints};
+use broker::{Broker, BrokerConfig, ControllerEndpoints, QuorumSource};
 use controller::{Controller, ControllerConfig, KvKind, Listen};
 use host::Host;
 use protocol::config::{
@@ -65,6 +65,8 @@ struct Plan {
     cluster_id: Option<Uuid>,
     controller: Option<ControllerConfig>,
     voters: Vec<(i32, String)>,
+    /// `weir.http.address`
+    http_address: Option<String>,
 }
 
 /// A value for what is not set, when no config file is named: one node on loopback.
@@ -132,11 +134,12 @@ impl Plan {
             None
         };
         let cluster_id = controller.as_ref().and_then(|c| c.cluster_id);
+        let http_address = configs.opt_string("weir.http.address").filter(|address| !address.is_empty());
         let broker = match roles.iter().any(|r| r == "broker") {
             true => Some(BrokerConfig::from_server(configs).map_err(|e| e.to_string())?),
             false => None,
         };
-        Ok(Plan { broker, cluster_id, controller, voters })
+        Ok(Plan { broker, cluster_id, controller, voters, http_address })
     }
 }
 
@@ -239,8 +242,14 @@ async fn serve(host: Host, plan: Plan) -> Result<(), Failure> {
         Some(config) => Some(Arc::new(Controller::start(&host, config).await.map_err(|e| e.to_string())?)),
         None => None,
     };
+    let quorum =
+        controller.clone().map(|controller| -> QuorumSource { Arc::new(move || controller.status()) });
+    if let (None, Some(quorum), Some(address)) = (&plan.broker, &quorum, &plan.http_address) {
+        broker::serve_controller(&host, address, Arc::clone(quorum)).await.map_err(|e| e.to_string())?;
+    }
     // A broker that does not start is no reason to leave the controller's store open.
-    let ended = serve_broker(&host, plan.broker, plan.cluster_id, &plan.voters, controller.as_ref()).await;
+    let ended =
+        serve_broker(&host, plan.broker, plan.cluster_id, &plan.voters, controller.as_ref(), quorum).await;
     if let Some(controller) = &controller {
         controller.stop().await;
     }
@@ -254,12 +263,15 @@ async fn serve_broker(
     cluster_id: Option<Uuid>,
     voters: &[(i32, String)],
     controller: Option<&Arc<Controller>>,
+    quorum: Option<QuorumSource>,
 ) -> Result<(), Failure> {
     let broker = match config {
         Some(mut config) => {
             config.cluster_id = controller.map(|c| c.cluster_id()).or(cluster_id);
             let endpoints = endpoints_of(voters, config.node_id, controller);
-            Some(Broker::start(host, config, endpoints).await.map_err(|e| e.to_string())?)
+            let broker = Broker::start(host, config, endpoints).await.map_err(|e| e.to_string())?;
+            quorum.into_iter().for_each(|quorum| broker.tell_of_quorum(quorum));
+            Some(broker)
         }
         None => None,
     };

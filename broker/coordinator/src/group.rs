@@ -35,6 +35,13 @@ impl Group {
         }
     }
 
+    pub(crate) fn member_count(&self) -> usize {
+        match self {
+            Group::Classic(group) => group.members.len(),
+            Group::Consumer(group) => group.members.len(),
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         match self {
             Group::Classic(group) => group.is_empty(),

@@ -24,7 +24,7 @@ pub use consumer::{ConsumerGroup, ConsumerSettings, ConsumerState, Refusal};
 pub use machine::{Effects, Entry, Machine, Moment, Ticket};
 pub use offsets::{Committed, Offsets, TopicPartition};
 pub use operation::{Answer, Beat, Commit, Fetch, Fetched, Join, Operation};
-pub use shard::GroupShard;
+pub use shard::{GroupMeasure, GroupShard, MeasuredPage};
 pub use timers::Timers;
 
 /// The partition of `__consumer_offsets` that holds a group: Java's `String.hashCode`, as every Kafka broker computes it.

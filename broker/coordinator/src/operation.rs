@@ -14,6 +14,7 @@ use protocol::{ErrorCode, Str, Uuid};
 
 use crate::consumer::Refusal;
 use crate::offsets::{Committed, TopicPartition};
+use crate::shard::MeasuredPage;
 
 /// JoinGroup, and what it does not say itself.
 #[derive(Clone, Debug)]
@@ -84,6 +85,11 @@ pub enum Operation {
         types: Vec<Str>,
     },
     DeleteGroup(Str),
+    /// A page of groups, for metrics.
+    Measure {
+        after: Option<Str>,
+        offsets_max: usize,
+    },
     /// These topics are gone from the cluster.
     TopicsDeleted(Vec<Str>),
 }
@@ -102,6 +108,7 @@ pub enum Answer {
     Sync(SyncGroupResponse),
     Heartbeat(ErrorCode),
     Leave(LeaveGroupResponse),
+    Measured(MeasuredPage),
     ConsumerHeartbeat(Result<ConsumerGroupHeartbeatResponse, Refusal>),
     ConsumerDescribe(protocol::messages::consumer_group_describe_response::DescribedGroup),
     Commit(Result<Vec<ErrorCode>, ErrorCode>),

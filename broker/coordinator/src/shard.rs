@@ -11,9 +11,12 @@ mod commit;
 mod consumer;
 mod expiry;
 mod fetch;
+mod measure;
 mod migration;
 #[cfg(test)]
 mod tests;
+
+pub use measure::{GroupMeasure, MeasuredPage};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -288,6 +291,9 @@ impl Machine for GroupShard {
             Operation::Describe(id) => Answer::Describe(self.describe(&id)),
             Operation::List { states, types } => Answer::List(self.list(&states, &types)),
             Operation::DeleteGroup(id) => Answer::DeleteGroup(self.delete_group(now, &id, effects)),
+            Operation::Measure { after, offsets_max } => {
+                Answer::Measured(self.measure(after.as_ref(), offsets_max))
+            }
             Operation::TopicsDeleted(topics) => {
                 self.forget_topics(&topics, effects);
                 Answer::Done

@@ -56,7 +56,7 @@ async fn describe(broker: &Broker, request: &DescribeLogDirsRequest, dir: &Dir) 
         let offsets = partition.offsets();
         topics.entry(partition.topic.clone()).or_default().push(DescribeLogDirsPartition {
             partition_index: partition.id.partition,
-            partition_size: i64::try_from(partition.size_bytes()).unwrap_or(i64::MAX),
+            partition_size: i64::try_from(partition.measure().log.size_bytes).unwrap_or(i64::MAX),
             // How far this log is behind what is committed.
             offset_lag: (offsets.high_watermark.0 - offsets.log_end.0).max(0),
             is_future_key: false,

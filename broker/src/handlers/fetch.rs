@@ -23,6 +23,7 @@ use wire::{Context, Operation, Reply, Resource};
 use crate::broker::Broker;
 use crate::errors::Coded;
 use crate::fetch_sessions::{Answered, Asked, FetchContext, SessionRequest, TopicRef};
+use crate::metrics::Held;
 use crate::partition::{Fetched, Offsets, ParkedHere, Partition, ReadError, ReadRequest};
 use crate::waiters::{Isolation, Parked};
 
@@ -41,6 +42,7 @@ pub async fn handle(broker: Arc<Broker>, cx: Context, request: FetchRequest) -> 
         return Reply::Now(plan.response(pass));
     }
     Reply::later(async move {
+        let _held = Held::new(&plan.broker.metrics.waiting.fetch);
         loop {
             let parked = Parked::new(plan.bytes_min - pass.bytes);
             let places = plan.park(&parked, &pass);
@@ -103,6 +105,9 @@ impl Plan {
         let image = broker.metadata.current();
         let replica = if cx.version >= 15 { request.replica_state.replica_id } else { request.replica_id };
         let follower = Some(replica).filter(|id| *id >= 0);
+        if follower.is_some() {
+            cx.tell_follower();
+        }
         let asked = session_request(&image, cx.version, follower.is_some(), request);
         let (session, asked) = broker.fetch_sessions.begin(asked, |id| name_of(&image, id))?;
         let isolation = match (follower, request.isolation_level) {
@@ -271,11 +276,14 @@ impl Plan {
     }
 
     fn response(self, pass: Pass) -> FetchResponse {
-        let Plan { broker, cx, image, session, isolation, partitions, refused, .. } = self;
+        let Plan { broker, cx, image, session, isolation, follower, partitions, refused, .. } = self;
         let mut answers = Vec::with_capacity(partitions.len() + refused.len());
         for (Planned { asked, partition }, OneRead { data, .. }) in partitions.into_iter().zip(pass.reads) {
             if let (Ok(partition), Some(records)) = (partition, &data.records) {
-                partition.metrics.bytes_out.inc_by(records.len());
+                match follower {
+                    Some(_) => partition.metrics.replication_bytes_out.inc_by(records.len()),
+                    None => partition.metrics.bytes_out.inc_by(records.len()),
+                }
             }
             answers.push(Answered { asked, data });
         }

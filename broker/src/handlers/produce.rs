@@ -19,6 +19,7 @@ use wire::{Context, Operation, Reply, Resource};
 
 use crate::broker::Broker;
 use crate::errors::Coded;
+use crate::metrics::Held;
 use crate::partition::{AppendError, CommitWait, Partition, Produced};
 use crate::topic_settings::TopicSettings;
 use crate::waiters::Commit;
@@ -179,7 +180,6 @@ impl Appending<'_> {
             Ok(batch) => batch,
             Err(error) => return invalid(index, partition, &error),
         };
-        let (count, bytes) = (batch.header.record_count.max(0) as u64, batch.size_bytes() as u64);
         let wants_all = self.acks == -1;
         let settings_of = Arc::clone(&settings);
         let produced = Produced { batch, rules, settings: settings_of, wants_all, leader_epoch: -1 };
@@ -187,10 +187,6 @@ impl Appending<'_> {
             Ok(appended) => appended,
             Err(error) => return self.failed(partition, &error),
         };
-        if !appended.duplicate {
-            partition.metrics.messages_in.inc_by(count);
-            partition.metrics.bytes_in.inc_by(bytes);
-        }
         if wants_all {
             match partition.committed(appended.last_offset) {
                 CommitWait::Ready(Commit::Reached) if !partition.lacks_replicas(&settings) => {}
@@ -226,6 +222,7 @@ impl Appending<'_> {
 /// A batch that the rules of its topic refuse.
 fn invalid(index: i32, partition: &Partition, error: &batch::AppendError) -> PartitionProduceResponse {
     use batch::AppendError as E;
+    partition.metrics.refused(error);
     let mut answer = refused(index, error.code());
     // Kafka tells the log start only when the batch got as far as the log.
     let before_the_log =
@@ -255,12 +252,16 @@ async fn wait_for_commits(
     let clock = broker.host.clock();
     let limit = std::time::Duration::from_millis(timeout_ms).min(protocol::bounds::CLIENT_WAIT_MAX);
     let deadline = clock.now() + limit;
+    let _held = Held::new(&broker.metrics.waiting.produce);
     for Waiting { topic, partition, commit, of, settings } in waiting {
         let error = match clock.timeout_at(deadline, commit.wait()).await {
             Ok(Commit::Reached) if of.lacks_replicas(&settings) => ErrorCode::NotEnoughReplicasAfterAppend,
             Ok(Commit::Reached) => continue,
             Ok(Commit::Lost) => ErrorCode::NotLeaderOrFollower,
-            Err(_) => ErrorCode::RequestTimedOut,
+            Err(_) => {
+                broker.metrics.waiting.produce_expires.inc();
+                ErrorCode::RequestTimedOut
+            }
         };
         response.responses[topic].partition_responses[partition].error_code = error.code();
     }

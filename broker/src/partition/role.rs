@@ -31,12 +31,6 @@ impl Partition {
         self.state().leader_epoch
     }
 
-    /// In sync with its ISR smaller than its replicas: what `UnderReplicatedPartitions` counts.
-    pub fn is_under_replicated(&self) -> bool {
-        let state = self.state();
-        state.role == Role::Leader && state.isr.len() < state.replicas.len()
-    }
-
     /// Takes over what the metadata says. Runs inside a disk job, in order with the appends.
     pub fn apply(&self, registration: &Registration) {
         let registered = &registration.registered;

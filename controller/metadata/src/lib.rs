@@ -5,6 +5,7 @@
 
 pub mod acls;
 pub mod chunked;
+pub mod client_metrics;
 pub mod cluster;
 pub mod configs;
 pub mod credentials;
@@ -12,6 +13,7 @@ mod delta;
 pub mod features;
 mod image;
 mod partition;
+mod quorum_status;
 pub mod quotas;
 pub mod record;
 pub mod topic_name;
@@ -25,6 +27,7 @@ pub use delta::{Changes, Delta};
 pub use features::{Features, MetadataVersion};
 pub use image::Image;
 pub use partition::{LeaderRecoveryState, NO_LEADER, NO_LEADER_CHANGE, NO_RECOVERY_CHANGE, Partition};
+pub use quorum_status::QuorumStatus;
 pub use quotas::ClientQuotas;
 pub use record::Record;
 pub use topics::{Topic, Topics};

@@ -1,6 +1,7 @@
 //! Configs as their definitions see them: defaults, types, the broker configs that stand in for topic configs, and
 //! whether a resource may have a set of values.
 
+use metadata::client_metrics::{Subscription, SubscriptionError};
 use metadata::configs::Values;
 use metadata::{ConfigResource, ResourceType};
 use protocol::config::{self, Definition, Definitions, Mode, Type, Value};
@@ -113,11 +114,11 @@ pub(super) fn check(
         ResourceType::GROUP if resource.name.is_empty() => {
             invalid_request("Default group resources are not allowed.")
         }
-        ResourceType::GROUP | ResourceType::CLIENT_METRICS => {
-            let all = definitions(resource.kind).expect("both have definitions");
-            check_values(all, values, |name| format!("Unknown config name: {name}"))?;
-            if resource.kind == ResourceType::GROUP { check_group(context, values) } else { Ok(()) }
+        ResourceType::GROUP => {
+            check_values(config::group(), values, |name| format!("Unknown config name: {name}"))?;
+            check_group(context, values)
         }
+        ResourceType::CLIENT_METRICS => check_subscription(resource, values),
         ResourceType(other) => invalid_request(&format!("Unknown resource type {other}")),
     }
 }
@@ -129,6 +130,17 @@ fn check_values(all: &Definitions, values: &Values, unknown: impl Fn(&str) -> St
         definition.parse(value).map_err(|error| invalid(error.to_string()))?;
     }
     Ok(())
+}
+
+fn check_subscription(resource: &ConfigResource, values: &Values) -> Result<(), Refusal> {
+    let refusal = |error: SubscriptionError| {
+        let code = match error {
+            SubscriptionError::Value(_) | SubscriptionError::Pattern(_) => ErrorCode::InvalidConfig,
+            _ => ErrorCode::InvalidRequest,
+        };
+        Refusal::new(code, error.to_string())
+    };
+    Subscription::parse(&resource.name, values).map(drop).map_err(refusal)
 }
 
 fn check_topic(context: &Context<'_>, values: &Values) -> Result<(), Refusal> {

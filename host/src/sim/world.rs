@@ -238,6 +238,7 @@ impl Nodes {
                 entropy,
                 spawner: Box::new(SimSpawner { executor: Arc::clone(&self.executor), life }),
                 disks: Box::new(Arc::new(disks)),
+                meter: Box::new(crate::usage::NoMeter),
                 hash_seed,
             }),
         });

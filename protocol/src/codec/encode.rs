@@ -27,6 +27,28 @@ pub struct Encoder {
     /// Bytes in `chunks`.
     sealed_bytes: u64,
     tail: BytesMut,
+    errors: ErrorTally,
+}
+
+/// The error codes of one message: how often each was written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ErrorTally {
+    /// Fields that said "no error".
+    pub none: u32,
+    /// The others by their code; few, and mostly none.
+    pub others: Vec<(i16, u32)>,
+}
+
+impl ErrorTally {
+    fn add(&mut self, code: i16) {
+        if code == 0 {
+            self.none += 1;
+        } else if let Some((_, count)) = self.others.iter_mut().find(|(known, _)| *known == code) {
+            *count += 1;
+        } else {
+            self.others.push((code, 1));
+        }
+    }
 }
 
 impl Encoder {
@@ -97,6 +119,17 @@ impl Encoder {
 
     pub fn i16(&mut self, value: i16) {
         self.tail.put_i16(value);
+    }
+
+    /// An `i16` that is an error code: it is counted.
+    pub fn error_code(&mut self, value: i16) {
+        self.errors.add(value);
+        self.i16(value);
+    }
+
+    /// The error codes that were written so far; they are counted anew from here on.
+    pub fn take_errors(&mut self) -> ErrorTally {
+        std::mem::take(&mut self.errors)
     }
 
     pub fn u16(&mut self, value: u16) {

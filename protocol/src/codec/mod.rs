@@ -10,7 +10,7 @@ mod encode;
 mod tests;
 
 pub use decode::{DecodeError, Decoder};
-pub use encode::{EncodeError, Encoder};
+pub use encode::{EncodeError, Encoder, ErrorTally};
 
 use std::ops::RangeInclusive;
 

@@ -34,6 +34,18 @@ fn unsigned_varints_take_seven_bits_a_byte() {
 }
 
 #[test]
+fn error_codes_are_counted_as_they_are_written() {
+    let mut out = Encoder::new();
+    for code in [0, 3, 0, -1, 3] {
+        out.error_code(code);
+    }
+    out.i16(3);
+    assert_eq!(out.take_errors(), ErrorTally { none: 2, others: vec![(3, 2), (-1, 1)] });
+    assert_eq!(out.take_errors(), ErrorTally::default());
+    assert_eq!(out.into_bytes().expect("in memory")[..4], [0, 0, 0, 3]);
+}
+
+#[test]
 fn null_and_empty_are_different_in_both_encodings() {
     for (flexible, null, empty) in [(false, &[0xff, 0xff][..], &[0, 0][..]), (true, &[0], &[1])] {
         let encode = |value: Option<&Str>| written(|e| e.nullable_string(value, flexible).expect("short"));

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use protocol::header::response_header_version;
-use protocol::{ApiKey, EncodeError, Encoder, Message};
+use protocol::{ApiKey, EncodeError, Encoder, ErrorTally, Message};
 
 use crate::BoxFuture;
 
@@ -40,11 +40,22 @@ impl<T> From<T> for Reply<T> {
 
 /// The body of a response, encoded elsewhere: what a forwarding handler passes on.
 #[derive(Clone, Debug, Default)]
-pub struct Body(pub Vec<protocol::Chunk>);
+pub struct Body {
+    pub chunks: Vec<protocol::Chunk>,
+    /// The error codes in it, as far as whoever encoded it counted them.
+    pub errors: ErrorTally,
+}
 
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Body {
-        Body(vec![protocol::Chunk::Bytes(bytes)])
+        Body { chunks: vec![protocol::Chunk::Bytes(bytes)], errors: ErrorTally::default() }
+    }
+}
+
+impl From<Encoder> for Body {
+    fn from(mut out: Encoder) -> Body {
+        let errors = out.take_errors();
+        Body { chunks: out.into_chunks(), errors }
     }
 }
 
@@ -62,6 +73,7 @@ pub struct Encoded {
     pub(crate) chunks: VecDeque<host::Chunk>,
     /// Bytes that lie in memory: file regions do not.
     pub(crate) memory_bytes: usize,
+    pub(crate) errors: ErrorTally,
 }
 
 /// Which response it is that gets encoded.
@@ -78,15 +90,16 @@ impl Addressed {
         let mut out = Encoder::with_capacity(256);
         self.start(&mut out);
         message.encode(&mut out, self.version)?;
-        Ok(framed(out.into_chunks()))
+        let errors = out.take_errors();
+        Ok(Encoded { errors, ..framed(out.into_chunks()) })
     }
 
     pub(crate) fn body(self, body: Body) -> Encoded {
         let mut out = Encoder::with_capacity(16);
         self.start(&mut out);
         let mut chunks = out.into_chunks();
-        chunks.extend(body.0);
-        framed(chunks)
+        chunks.extend(body.chunks);
+        Encoded { errors: body.errors, ..framed(chunks) }
     }
 
     fn start(self, out: &mut Encoder) {
@@ -102,7 +115,7 @@ impl Addressed {
 pub(crate) fn framed(chunks: Vec<protocol::Chunk>) -> Encoded {
     let length: u64 = chunks.iter().map(protocol::Chunk::len).sum::<u64>() - 4;
     let length = i32::try_from(length).expect("an answer is bounded by what its request may ask for");
-    let mut encoded = Encoded { chunks: VecDeque::with_capacity(chunks.len()), memory_bytes: 0 };
+    let mut encoded = Encoded { chunks: VecDeque::with_capacity(chunks.len()), ..Encoded::default() };
     for (at, chunk) in chunks.into_iter().enumerate() {
         match chunk {
             protocol::Chunk::Bytes(bytes) => {

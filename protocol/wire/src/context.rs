@@ -1,6 +1,7 @@
 //! Who asks, where, and in which version: what a handler knows of a request besides its body.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -65,6 +66,14 @@ pub struct Peer {
     pub address: SocketAddr,
     /// Told by ApiVersions 3 and later.
     pub(crate) software: OnceLock<ClientSoftware>,
+    pub(crate) is_follower: AtomicBool,
+}
+
+impl Peer {
+    /// A broker that fetches as a follower: such a connection carries nothing else.
+    pub fn is_follower(&self) -> bool {
+        self.is_follower.load(Ordering::Relaxed)
+    }
 }
 
 /// Everything about a request but its body. Cloning is cheap.
@@ -104,6 +113,11 @@ impl Context {
     /// Which client software this is, once it has told.
     pub fn software(&self) -> Option<&ClientSoftware> {
         self.shared.peer.software.get()
+    }
+
+    /// Tells observers that this connection is a follower's.
+    pub fn tell_follower(&self) {
+        self.shared.peer.is_follower.store(true, Ordering::Relaxed);
     }
 
     /// Reads no further request of this connection for so long, counted from now. The answer itself goes out at once and

@@ -29,7 +29,7 @@ pub use quotas::ConnectionQuotas;
 // What a handler says to its context, beside it.
 pub use protocol::access::{Operation, Resource, ResourceType};
 pub use protocol::config::SecurityProtocol;
-pub use server::{Bound, Observer, Server, ServerConfig, ServerHandle, Traffic};
+pub use server::{Answered, Bound, Observer, Server, ServerConfig, ServerHandle, Traffic};
 pub use table::{Api, Service, Table};
 
 /// A future on the heap.

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use host::{Host, Listener, Stream, Task};
 use protocol::config::SecurityProtocol;
-use protocol::{ApiKey, Str, bounds};
+use protocol::{ApiKey, ErrorTally, Str, bounds};
 use tokio::sync::Notify;
 
 use crate::budget::FrameBudget;
@@ -46,8 +46,27 @@ pub trait Observer: Send + Sync {
     fn opened(&self, _peer: &Peer) {}
     /// The connection ended, for whatever reason. Nothing of it is heard any more.
     fn closed(&self, _peer: &Peer) {}
-    /// An answer was handed to the socket, so long after its request was read.
-    fn answered(&self, _key: ApiKey, _took: Duration, _bytes: u64) {}
+    /// An answer was handed to the socket.
+    fn answered(&self, _answered: &Answered<'_>) {}
+}
+
+/// A request that was answered, and where its time went. The four parts add up to all of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered<'a> {
+    pub peer: &'a Peer,
+    pub key: ApiKey,
+    pub version: i16,
+    pub request_bytes: u64,
+    pub response_bytes: u64,
+    /// From the complete frame to the end of the handler's ordered part.
+    pub local: Duration,
+    /// Waiting for others: `Reply::Later`.
+    pub remote: Duration,
+    /// Ready, and behind earlier answers or a socket that takes nothing.
+    pub queued: Duration,
+    /// Being written, with the answers that are written together with it.
+    pub sending: Duration,
+    pub errors: &'a ErrorTally,
 }
 
 struct Blind;
@@ -203,6 +222,7 @@ impl Inner {
             listener: Arc::clone(&self.info),
             address,
             software: std::sync::OnceLock::new(),
+            is_follower: AtomicBool::new(false),
         };
         let shared = Arc::new(Shared::new(Arc::clone(self), peer, stream.abort_handle(), admitted));
         self.lock().insert(connection_id, Arc::clone(&shared));

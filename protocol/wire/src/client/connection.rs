@@ -176,7 +176,7 @@ impl Connection {
     pub async fn submit<R: Request>(&self, version: i16, request: &R) -> Result<Pending, CallError> {
         let mut out = Encoder::new();
         request.encode(&mut out, version)?;
-        self.submit_raw(R::KEY, version, Body(out.into_chunks())).await
+        self.submit_raw(R::KEY, version, Body::from(out)).await
     }
 
     /// Queues an encoded body.
@@ -191,7 +191,7 @@ impl Connection {
     pub fn send_one_way<R: Request>(&self, version: i16, request: &R) -> Result<(), CallError> {
         let mut out = Encoder::new();
         request.encode(&mut out, version)?;
-        self.enqueue(R::KEY, version, Body(out.into_chunks()), None)
+        self.enqueue(R::KEY, version, Body::from(out), None)
     }
 
     fn enqueue(
@@ -215,7 +215,7 @@ impl Connection {
         out.i32(0); // The length, known at the end.
         header.encode(&mut out)?;
         let mut chunks = out.into_chunks();
-        chunks.extend(body.0);
+        chunks.extend(body.chunks);
         let waiting =
             waiting.map(|(answer, permit)| Waiting { correlation_id, key, version, answer, _permit: permit });
         let sent = queue.outgoing.send(Outgoing { frame: framed(chunks), waiting });

@@ -15,13 +15,15 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use host::{Chunk, FileRegion, Stream, WriteHalf};
+use host::{Chunk, FileRegion, Instant, Stream, WriteHalf};
+use protocol::ErrorTally;
 use protocol::bounds::WRITE_BYTES_MAX;
 
-use super::Shared;
 use super::dispatch::{self, Refused, Session};
 use super::queue::{AnswerQueue, Asked, Next};
+use super::{Answered, Shared};
 use crate::answer::Answer;
 use crate::frame::{Frame, FrameError, FrameReader};
 
@@ -150,17 +152,19 @@ async fn next_frame(shared: &Shared, frames: &mut FrameReader) -> Result<Option<
 /// Runs the ordered part of a request. False if the connection ends after the pending answers.
 async fn handle(shared: &Arc<Shared>, session: &mut Session, frame: Frame, queue: &AnswerQueue) -> bool {
     let traffic = &shared.server.traffic;
+    let bytes = 4 + frame.payload.len() as u64;
     traffic.requests.fetch_add(1, Ordering::Relaxed);
-    traffic.received_bytes.fetch_add(4 + frame.payload.len() as u64, Ordering::Relaxed);
-    let at = shared.server.host.clock().now();
-    let (key, answer) = match dispatch::start(shared, session, frame.payload) {
+    traffic.received_bytes.fetch_add(bytes, Ordering::Relaxed);
+    let clock = shared.server.host.clock();
+    let at = clock.now();
+    let (key, version, answer) = match dispatch::start(shared, session, frame.payload) {
         Ok(started) => {
             queue.set_handling(true);
             let answer = started.ordered.await;
             queue.set_handling(false);
-            (started.key, answer)
+            (started.key, started.version, answer)
         }
-        Err(Refused::Answer(key, answer)) => (key, answer),
+        Err(Refused::Answer(key, version, answer)) => (key, version, answer),
         Err(Refused::Close(reason)) => {
             queue.push_close(reason);
             return false;
@@ -172,7 +176,7 @@ async fn handle(shared: &Arc<Shared>, session: &mut Session, frame: Frame, queue
         queue.push_close(format!("{key}: {reason}"));
         return false;
     }
-    queue.push(Asked { key, at }, answer);
+    queue.push(Asked { key, version, bytes, at, ordered_at: clock.now() }, answer);
     true
 }
 
@@ -187,6 +191,7 @@ async fn write_answers(shared: &Shared, mut write: WriteHalf, queue: &AnswerQueu
         }
         queue.set_writing(false);
         queue.written(batch.memory_bytes);
+        batch.tell(shared);
         if let Some(end) = batch.end {
             // The end follows the last answer; if that fails, the peer is gone already.
             let _ = Box::pin(write.shutdown()).await;
@@ -205,37 +210,80 @@ async fn write_batch(shared: &Shared, write: &mut WriteHalf, batch: &mut Batch) 
 }
 
 /// Answers that are written together.
-#[derive(Default)]
 struct Batch {
     chunks: VecDeque<Chunk>,
     bytes: u64,
     memory_bytes: usize,
     end: Option<End>,
+    answers: Vec<Taken>,
+    /// When it was gathered.
+    at: Instant,
+}
+
+/// An answer of a batch, for those who observe.
+struct Taken {
+    asked: Asked,
+    ready_at: Instant,
+    bytes: u64,
+    errors: ErrorTally,
 }
 
 /// Takes what is ready, up to about one piece.
 fn gather(shared: &Shared, queue: &AnswerQueue, cx: &mut Context<'_>) -> Poll<Batch> {
-    let mut batch = Batch::default();
     let clock = shared.server.host.clock();
+    let mut batch = Batch::new();
     while batch.bytes < WRITE_BYTES_MAX as u64 && batch.end.is_none() {
-        match queue.poll_next(cx) {
-            Some(Next::Write(asked, mut encoded)) => {
+        match queue.poll_next(cx, clock) {
+            Some(Next::Write(asked, ready_at, mut encoded)) => {
                 let bytes: u64 = encoded.chunks.iter().map(Chunk::len).sum();
-                shared.server.config.observer.answered(asked.key, clock.now() - asked.at, bytes);
+                let errors = std::mem::take(&mut encoded.errors);
+                batch.answers.push(Taken { asked, ready_at, bytes, errors });
                 batch.bytes += bytes;
                 batch.memory_bytes += encoded.memory_bytes;
                 batch.chunks.append(&mut encoded.chunks);
             }
             Some(Next::Close(reason)) => batch.end = Some(End::Refused(reason)),
             Some(Next::Drained) => batch.end = Some(End::Drained),
-            None if batch.bytes == 0 => return Poll::Pending,
+            None if batch.bytes == 0 => {
+                // acks=0 leaves nothing to write.
+                if !batch.answers.is_empty() {
+                    batch.at = clock.now();
+                    batch.tell(shared);
+                }
+                return Poll::Pending;
+            }
             None => break,
         }
     }
+    batch.at = clock.now();
     Poll::Ready(batch)
 }
 
 impl Batch {
+    fn new() -> Batch {
+        let at = Instant::from_start(Duration::ZERO);
+        Batch { chunks: VecDeque::new(), bytes: 0, memory_bytes: 0, end: None, answers: Vec::new(), at }
+    }
+
+    /// All of it was written: one look at the clock for all of its answers.
+    fn tell(&self, shared: &Shared) {
+        let now = shared.server.host.clock().now();
+        for Taken { asked, ready_at, bytes, errors } in &self.answers {
+            shared.server.config.observer.answered(&Answered {
+                peer: &shared.peer,
+                key: asked.key,
+                version: asked.version,
+                request_bytes: asked.bytes,
+                response_bytes: *bytes,
+                local: asked.ordered_at - asked.at,
+                remote: *ready_at - asked.ordered_at,
+                queued: self.at - *ready_at,
+                sending: now - self.at,
+                errors,
+            });
+        }
+    }
+
     /// The next chunks to write, and their length: small enough that finishing one is a sign of life of the peer.
     fn next_piece(&mut self) -> Option<(VecDeque<Chunk>, u64)> {
         let mut piece = VecDeque::new();

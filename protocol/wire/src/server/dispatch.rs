@@ -17,13 +17,14 @@ use crate::context::{Context, Principal};
 /// A request on its way: the ordered part of its handler.
 pub(super) struct Started {
     pub(super) key: ApiKey,
+    pub(super) version: i16,
     pub(super) ordered: BoxFuture<'static, Answer>,
 }
 
 /// Why a frame is answered without a handler.
 pub(super) enum Refused {
     /// Answered at once.
-    Answer(ApiKey, Answer),
+    Answer(ApiKey, i16, Answer),
     /// The connection ends.
     Close(String),
 }
@@ -71,7 +72,7 @@ pub(super) fn start(
         .map_err(|e| Refused::Close(format!("the header of {key} v{version}: {e}")))?;
     if !versions.contains(&version) {
         let answer = api_versions::unsupported_version(header.correlation_id, &versions);
-        return Err(Refused::Answer(key, Answer::Now(answer)));
+        return Err(Refused::Answer(key, version, Answer::Now(answer)));
     }
     let context = Context {
         key,
@@ -82,7 +83,7 @@ pub(super) fn start(
         shared: Arc::clone(shared),
     };
     match service.dispatch(context, input) {
-        Ok(ordered) => Ok(Started { key, ordered }),
+        Ok(ordered) => Ok(Started { key, version, ordered }),
         Err(e) => Err(Refused::Close(format!("the body of {key} v{version}: {e}"))),
     }
 }

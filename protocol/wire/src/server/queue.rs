@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::task::{Context, Poll};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use host::Instant;
+use host::{Clock, Instant};
 use protocol::ApiKey;
 
 use crate::BoxFuture;
@@ -23,12 +23,18 @@ use crate::answer::{Answer, Encoded};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
     pub(super) key: ApiKey,
+    pub(super) version: i16,
+    pub(super) bytes: u64,
+    /// When its frame was complete.
     pub(super) at: Instant,
+    /// When the ordered part of its handler was done.
+    pub(super) ordered_at: Instant,
 }
 
 enum Slot {
     Waiting,
-    Ready(Asked, Encoded),
+    /// With the moment at which it became ready.
+    Ready(Asked, Instant, Encoded),
     Close(String),
 }
 
@@ -58,7 +64,7 @@ struct State {
 
 /// What the writer is to do next.
 pub(super) enum Next {
-    Write(Asked, Encoded),
+    Write(Asked, Instant, Encoded),
     /// End the connection with this reason, now that everything before it is written.
     Close(String),
     /// All that the peer can still get is written.
@@ -90,7 +96,7 @@ impl AnswerQueue {
         let mut state = self.lock();
         let number = state.first + state.slots.len() as u64;
         state.slots.push_back(Slot::Waiting);
-        state.settle(number, asked, answer);
+        state.settle(number, asked, asked.ordered_at, answer);
     }
 
     /// Ends the connection once everything before is written.
@@ -144,10 +150,10 @@ impl AnswerQueue {
     }
 
     /// What the writer can do; None if it has to wait. Moves the waiting answers on.
-    pub(super) fn poll_next(&self, cx: &mut Context<'_>) -> Option<Next> {
+    pub(super) fn poll_next(&self, cx: &mut Context<'_>, clock: &Clock) -> Option<Next> {
         let mut state = self.lock();
         while let Poll::Ready(Some((number, asked, answer))) = state.later.poll_next_unpin(cx) {
-            state.settle(number, asked, answer);
+            state.settle(number, asked, clock.now(), answer);
         }
         if matches!(state.slots.front(), None | Some(Slot::Waiting)) {
             let is_done = state.is_half_closed || (state.is_closed && state.slots.is_empty());
@@ -160,7 +166,7 @@ impl AnswerQueue {
             state.slots = VecDeque::new();
         }
         match slot {
-            Slot::Ready(asked, encoded) => Some(Next::Write(asked, encoded)),
+            Slot::Ready(asked, ready_at, encoded) => Some(Next::Write(asked, ready_at, encoded)),
             Slot::Close(reason) => Some(Next::Close(reason)),
             Slot::Waiting => unreachable!("it was looked at"),
         }
@@ -173,14 +179,14 @@ impl AnswerQueue {
 }
 
 impl State {
-    fn settle(&mut self, number: u64, asked: Asked, answer: Answer) {
+    fn settle(&mut self, number: u64, asked: Asked, now: Instant, answer: Answer) {
         let at = (number - self.first) as usize;
         self.slots[at] = match answer {
             Answer::Now(encoded) => {
                 self.memory_bytes += encoded.memory_bytes;
-                Slot::Ready(asked, encoded)
+                Slot::Ready(asked, now, encoded)
             }
-            Answer::Nothing => Slot::Ready(asked, Encoded::default()),
+            Answer::Nothing => Slot::Ready(asked, now, Encoded::default()),
             Answer::Close(reason) => Slot::Close(format!("{}: {reason}", asked.key)),
             Answer::Later(later) => {
                 self.later.push(Box::pin(async move { (number, asked, later.await) }));

@@ -15,6 +15,7 @@ use crate::testing::{
 use crate::{ConnectionQuotas, FrameBudget};
 
 mod memory;
+mod observing;
 mod real;
 
 /// No answer came.

@@ -234,3 +234,30 @@ fn groups_are_listed_and_described_by_state() {
     let assignment = told.members.iter().find(|m| m.member_id == a).map(|m| m.member_assignment.clone());
     assert_eq!(assignment.as_deref(), Some(b"of a".as_slice()), "what it has until the round ends");
 }
+
+#[test]
+fn groups_are_measured_page_by_page_each_once() {
+    let mut bench = Bench::new();
+    for group in ["a", "b", "c", "d", "e"] {
+        for topic in ["t", "u"] {
+            let commit = Commit { group: group.into(), ..simple(&bench, topic, 7) };
+            assert_eq!(bench.commit(commit), Ok(vec![ErrorCode::None]));
+        }
+    }
+    let (mut told, mut after, mut pages) = (Vec::new(), None, 0);
+    loop {
+        // A group with two offsets takes three places.
+        let page = bench.shard.measure(after.as_ref(), 6);
+        pages += 1;
+        after = page.groups.last().map(|group| group.id.clone());
+        told.extend(page.groups);
+        if !page.has_more {
+            break;
+        }
+    }
+    let ids: Vec<&str> = told.iter().map(|group| group.id.as_str()).collect();
+    assert_eq!((ids, pages), (vec!["a", "b", "c", "d", "e"], 3));
+    assert!(
+        told.iter().all(|group| group.state == "Empty" && group.members == 0 && group.offsets.len() == 2)
+    );
+}
