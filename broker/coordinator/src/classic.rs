@@ -34,7 +34,7 @@ pub(crate) use sync::refused as refused_sync;
 
 use crate::config::GroupConfig;
 use crate::machine::{Effects, Moment, Ticket};
-use crate::operation::Answer;
+use crate::operation::{Answer, Join};
 use crate::records;
 use crate::timers::Timers;
 
@@ -110,6 +110,8 @@ pub struct ClassicGroup {
     pub(crate) protocol: Option<Str>,
     pub(crate) leader: Option<Str>,
     pub(crate) members: BTreeMap<Str, Member>,
+    /// How many members know a protocol: asking them all, for each who joins, would take hours in a large group.
+    supported: BTreeMap<Str, usize>,
     /// Instance ids and the members that have them now.
     pub(crate) instances: BTreeMap<Str, Str>,
     /// Were given a name, and are to come back with it.
@@ -134,6 +136,7 @@ impl ClassicGroup {
             protocol: None,
             leader: None,
             members: BTreeMap::new(),
+            supported: BTreeMap::new(),
             instances: BTreeMap::new(),
             pending: BTreeSet::new(),
             pending_sync: BTreeSet::new(),
@@ -160,7 +163,7 @@ impl ClassicGroup {
             if let Some(instance) = &member.instance_id {
                 group.instances.insert(instance.clone(), member.id.clone());
             }
-            group.members.insert(member.id.clone(), member);
+            group.insert(member);
         }
         group.subscribed = group.read_subscriptions();
         group
@@ -207,7 +210,42 @@ impl ClassicGroup {
     }
 
     pub(crate) fn have_all_joined(&self) -> bool {
-        self.pending.is_empty() && self.waiting_to_join() >= self.members.len()
+        self.pending.is_empty() && self.members.values().all(Member::awaits_join)
+    }
+
+    /// A member that was not there before.
+    pub(crate) fn insert(&mut self, member: Member) {
+        self.count(&member, 1);
+        self.members.insert(member.id.clone(), member);
+    }
+
+    /// Takes a member out; who waits for it is the caller's business.
+    fn take_out(&mut self, name: &str) -> Option<Member> {
+        let member = self.members.remove(name)?;
+        self.count(&member, -1);
+        Some(member)
+    }
+
+    /// A member that joins again, with what it says now. It must be there.
+    fn update(&mut self, name: &Str, join: &Join, ticket: Ticket) {
+        let mut member = self.take_out(name).expect("the caller has checked it");
+        member.update(join, ticket);
+        self.insert(member);
+    }
+
+    fn count(&mut self, member: &Member, by: isize) {
+        let names: BTreeSet<&Str> = member.protocols.iter().map(|protocol| &protocol.name).collect();
+        for name in names {
+            let count = self.supported.entry(name.clone()).or_default();
+            *count = count.checked_add_signed(by).expect("who is counted out was counted in");
+            if *count == 0 {
+                self.supported.remove(name);
+            }
+        }
+    }
+
+    fn is_common(&self, protocol: &Str) -> bool {
+        self.supported.get(protocol) == Some(&self.members.len())
     }
 
     pub(crate) fn rebalance_timeout_ms(&self) -> i64 {
@@ -237,16 +275,15 @@ impl ClassicGroup {
         if self.members.is_empty() {
             return !protocol_type.is_empty() && !protocols.is_empty();
         }
-        let known_to_all = |protocol: &Protocol| self.members.values().all(|m| m.supports(&protocol.name));
-        self.protocol_type.as_deref() == Some(protocol_type) && protocols.iter().any(known_to_all)
+        let is_known_to_all = |protocol: &Protocol| self.is_common(&protocol.name);
+        self.protocol_type.as_deref() == Some(protocol_type) && protocols.iter().any(is_known_to_all)
     }
 
     /// The protocol that most members like best among those that all of them have.
     pub(crate) fn select_protocol(&self) -> Option<Str> {
-        let is_common = |name: &Str| self.members.values().all(|member| member.supports(name));
         let mut votes: BTreeMap<&Str, usize> = BTreeMap::new();
         for member in self.members.values() {
-            if let Some(choice) = member.protocols.iter().map(|p| &p.name).find(|name| is_common(name)) {
+            if let Some(choice) = member.protocols.iter().map(|p| &p.name).find(|name| self.is_common(name)) {
                 *votes.entry(choice).or_default() += 1;
             }
         }

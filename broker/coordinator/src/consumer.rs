@@ -95,6 +95,8 @@ pub struct ConsumerGroup {
     target_timestamp_ms: i64,
     target: BTreeMap<Str, Partitions>,
     regexes: BTreeMap<Str, Resolved>,
+    /// How many members name a topic: the hash of all topics is worked out anew for each who joins.
+    subscribed: BTreeMap<Str, usize>,
     owners: BTreeMap<(Uuid, i32), Str>,
     /// The topics that the hash was last compared with. Not in the log: after a load they are looked at once.
     seen_topics: Weak<Topics>,
@@ -113,6 +115,7 @@ impl ConsumerGroup {
             target_timestamp_ms: 0,
             target: BTreeMap::new(),
             regexes: BTreeMap::new(),
+            subscribed: BTreeMap::new(),
             owners: BTreeMap::new(),
             seen_topics: Weak::new(),
         }
@@ -136,11 +139,11 @@ impl ConsumerGroup {
 
     /// The offsets of this topic are in use.
     pub(crate) fn is_subscribed_to(&self, topic: &str) -> bool {
-        self.members.values().any(|member| {
-            let by_regex = || member.regex().and_then(|regex| self.regexes.get(regex));
-            member.subscribed_topic_names.contains(topic)
-                || by_regex().is_some_and(|resolved| resolved.topics.contains(topic))
-        })
+        self.subscribed.contains_key(topic)
+            || self.members.values().any(|member| {
+                let by_regex = member.regex().and_then(|regex| self.regexes.get(regex));
+                by_regex.is_some_and(|resolved| resolved.topics.contains(topic))
+            })
     }
 
     /// Writes a record, and takes it over at once.

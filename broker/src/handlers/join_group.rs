@@ -14,7 +14,15 @@ pub async fn handle(broker: Arc<Broker>, cx: Context, request: JoinGroupRequest)
     let member_id = request.member_id.detached();
     let refused = move |error: ErrorCode| {
         let member_id = member_id.clone();
-        told(JoinGroupResponse { error_code: error.code(), member_id, ..Default::default() }, version)
+        told(
+            JoinGroupResponse {
+                error_code: error.code(),
+                protocol_name: None,
+                member_id,
+                ..Default::default()
+            },
+            version,
+        )
     };
     if !cx.allowed(Operation::Read, Resource::group(&request.group_id)) {
         return Reply::Now(refused(ErrorCode::GroupAuthorizationFailed));

@@ -21,6 +21,7 @@ fn hyphenated(id: Uuid) -> String {
 pub(crate) fn refused(member_id: &Str, error: ErrorCode) -> Answer {
     Answer::Join(JoinGroupResponse {
         error_code: error.code(),
+        protocol_name: None,
         member_id: member_id.clone(),
         ..Default::default()
     })
@@ -58,7 +59,10 @@ impl ClassicGroup {
         match self.state {
             State::Empty => true,
             State::PreparingRebalance => {
-                member.is_some_and(Member::awaits_join) || self.waiting_to_join() < size_max
+                // Counting is left to groups that may be full.
+                self.members.len() < size_max
+                    || member.is_some_and(Member::awaits_join)
+                    || self.waiting_to_join() < size_max
             }
             State::CompletingRebalance | State::Stable => member.is_some() || self.members.len() < size_max,
         }
@@ -101,7 +105,7 @@ impl ClassicGroup {
             self.instances.insert(instance.clone(), name.clone());
         }
         self.pending.remove(&name);
-        self.members.insert(name.clone(), member);
+        self.insert(member);
         let deadline = turn.now.timer_ms + NEW_MEMBER_JOIN_TIMEOUT_MS;
         turn.timers.set(Deadline::Member(self.id.clone(), name), deadline);
         self.rebalance_or_complete(turn);
@@ -131,7 +135,7 @@ impl ClassicGroup {
             State::PreparingRebalance | State::CompletingRebalance | State::Stable => {
                 let member = self.members.get_mut(name).expect("checked by the caller");
                 let former = std::mem::replace(&mut member.awaits, Awaits::Nothing);
-                member.update(join, ticket);
+                self.update(name, join, ticket);
                 self.abandon(turn, name, former);
                 self.rebalance_or_complete(turn);
             }

@@ -103,10 +103,6 @@ impl Member {
         self.awaits = Awaits::Join(ticket);
     }
 
-    pub(crate) fn supports(&self, protocol: &str) -> bool {
-        self.protocols.iter().any(|p| p.name == *protocol)
-    }
-
     /// What it says under a protocol; nothing under one that it does not have.
     pub(crate) fn metadata(&self, protocol: &str) -> Bytes {
         let found = self.protocols.iter().find(|p| p.name == *protocol);

@@ -139,7 +139,7 @@ impl ClassicGroup {
         turn.timers.cancel(&Deadline::Member(self.id.clone(), name.clone()));
         self.pending.remove(name);
         self.pending_sync.remove(name);
-        let Some(member) = self.members.remove(name) else { return };
+        let Some(member) = self.take_out(name) else { return };
         match member.awaits {
             // The consumer tries again with no name, if it still lives.
             Awaits::Join(ticket) => {

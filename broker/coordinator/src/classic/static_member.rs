@@ -19,8 +19,7 @@ impl ClassicGroup {
     ) {
         let leader_before = self.leader.clone();
         self.rename(turn, former, &name);
-        let member = self.members.get_mut(&name).expect("it was renamed a moment ago");
-        member.update(join, ticket);
+        self.update(&name, join, ticket);
         self.restart_heartbeat(&name, turn);
         match self.state {
             State::Stable if self.select_protocol() == self.protocol => {
@@ -34,7 +33,7 @@ impl ClassicGroup {
 
     fn rename(&mut self, turn: &mut Turn<'_>, former: &Str, name: &Str) {
         turn.timers.cancel(&super::Deadline::Member(self.id.clone(), former.clone()));
-        let mut member = self.members.remove(former).expect("instances name members");
+        let mut member = self.take_out(former).expect("instances name members");
         let fenced = ErrorCode::FencedInstanceId;
         match std::mem::replace(&mut member.awaits, Awaits::Nothing) {
             Awaits::Join(ticket) => turn.effects.answer(ticket, super::join::refused(former, fenced)),
@@ -50,7 +49,7 @@ impl ClassicGroup {
         if self.is_leader(former) {
             self.leader = Some(name.clone());
         }
-        self.members.insert(name.clone(), member);
+        self.insert(member);
     }
 
     /// Nothing changes but the name: no rebalance. A leader is told not to assign: by a word of its own from version 9 on,

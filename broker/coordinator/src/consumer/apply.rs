@@ -12,6 +12,8 @@
 //! **Invariant:** cannot fail. A compacted log may hold a tombstone without what it ends, and a partition that for a
 //! while seems to be held by two: the later record holds.
 
+use std::collections::BTreeSet;
+
 use protocol::Str;
 use protocol::messages::{GroupKey, GroupValue};
 
@@ -30,8 +32,12 @@ impl ConsumerGroup {
                 Some(GroupValue::ConsumerGroupMemberMetadata(value)) => {
                     let member = self.member_to_change(&key.member_id);
                     let former = member.instance_id.take();
+                    let names = std::mem::take(&mut member.subscribed_topic_names);
                     member.set_metadata(value);
                     let instance = member.instance_id.clone();
+                    let now = member.subscribed_topic_names.clone();
+                    self.count_names(&names, -1);
+                    self.count_names(&now, 1);
                     self.rename_instance(&key.member_id, former, instance);
                 }
                 _ => self.remove_member(&key.member_id),
@@ -100,7 +106,18 @@ impl ConsumerGroup {
         let Some(member) = self.members.remove(id) else { return };
         self.release(id, &member.assigned);
         self.release(id, &member.pending_revocation);
+        self.count_names(&member.subscribed_topic_names, -1);
         self.rename_instance(id, member.instance_id.clone(), None);
+    }
+
+    fn count_names(&mut self, names: &BTreeSet<Str>, by: isize) {
+        for name in names {
+            let count = self.subscribed.entry(name.clone()).or_default();
+            *count = count.checked_add_signed(by).expect("who is counted out was counted in");
+            if *count == 0 {
+                self.subscribed.remove(name);
+            }
+        }
     }
 
     fn rename_instance(&mut self, id: &Str, former: Option<Str>, instance: Option<Str>) {

@@ -63,7 +63,9 @@ impl ConsumerGroup {
         let id = if is_unknown { join.unique.to_string().into() } else { request.member_id.detached() };
         if join.version >= 4 && is_unknown && request.group_instance_id.is_none() {
             let error_code = ErrorCode::MemberIdRequired.code();
-            return Ok((JoinGroupResponse { member_id: id, error_code, ..Default::default() }, None));
+            let told =
+                JoinGroupResponse { member_id: id, error_code, protocol_name: None, ..Default::default() };
+            return Ok((told, None));
         }
         let subscription: ConsumerProtocolSubscription =
             decode_versioned(first.metadata.clone()).map_err(|_| ErrorCode::UnknownServerError)?;

@@ -186,7 +186,7 @@ impl ConsumerGroup {
             if let Some(instance) = &member.instance_id {
                 classic.instances.insert(instance.clone(), member.id.clone());
             }
-            classic.members.insert(member.id.clone(), downgraded(member)?);
+            classic.insert(downgraded(member)?);
         }
         classic.leader = classic.members.keys().next().cloned();
         classic.protocol = Some(classic.select_protocol()?);

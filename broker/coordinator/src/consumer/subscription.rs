@@ -111,8 +111,9 @@ impl ConsumerGroup {
     pub(super) fn hash_of_topics(&self, topics: &Topics) -> i64 {
         const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
         const PRIME: u64 = 0x0100_0000_01b3;
-        let subscribed: BTreeSet<Uuid> =
-            self.members.values().flat_map(|member| self.topics_of(member, topics)).collect();
+        // An expression that nobody has any more is forgotten at once.
+        let names = self.subscribed.keys().chain(self.regexes.values().flat_map(|resolved| &resolved.topics));
+        let subscribed: BTreeSet<Uuid> = names.filter_map(|name| topics.id(name)).collect();
         if subscribed.is_empty() {
             return 0;
         }

@@ -2,6 +2,7 @@
 
 mod classic;
 mod consumer;
+mod crowds;
 mod migration;
 mod offsets;
 mod reload;
