@@ -14,8 +14,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 use host::{Host, Task};
 use metadata::{Endpoint, Image, Topic};
 use protocol::{ErrorCode, Str, Uuid, bounds};
+use storage::CheckpointKind;
 use tokio::sync::watch;
-use wire::{Bound, Context, Operation, Resource, ResourceType, Server, ServerConfig, ServerHandle, Table};
+use wire::{Bound, ConnectionQuotas, Context, Operation, Resource, ResourceType, ServerHandle, Table};
 
 use crate::auto_creation::AutoCreation;
 use crate::config::{BrokerConfig, Listener};
@@ -30,7 +31,7 @@ use crate::metrics::{Metrics, Watcher};
 use crate::producer_ids::ProducerIds;
 use crate::replicas::Replicas;
 use crate::telemetry::Telemetry;
-use crate::{dispatch, http};
+use crate::{checkpoints, dispatch, http, listeners, room};
 
 /// Why a broker does not start. Each is a sentence for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +88,8 @@ impl Broker {
         let bytes_max = usize::try_from(config.server.int("telemetry.max.bytes")).unwrap_or(0);
         let telemetry = Arc::new(Telemetry::new(host.clock().clone(), host.entropy().clone(), bytes_max));
         let watcher = Watcher { metrics: Arc::clone(&metrics), telemetry: Arc::clone(&telemetry) };
-        let bound = bind(host, &config, Arc::new(watcher)).await?;
+        let quotas = ConnectionQuotas::unlimited();
+        let bound = listeners::bind(host, &config, &quotas, Arc::new(watcher)).await?;
         let http = http::bind(config.http_address.as_deref()).await?;
         let endpoints = endpoints(&config.listeners, &bound);
         let identity = Identity {
@@ -128,11 +130,11 @@ impl Broker {
             quorum: OnceLock::new(),
             config,
         });
-        broker.run(bound, http);
+        broker.run(bound, http, quotas);
         Ok(broker)
     }
 
-    fn run(self: &Arc<Self>, bound: Vec<Bound>, http: Option<http::Bound>) {
+    fn run(self: &Arc<Self>, bound: Vec<Bound>, http: Option<http::Bound>, quotas: Arc<ConnectionQuotas>) {
         let (link, metadata) = (&self.link, &self.metadata);
         let (replicas, groups) = (Arc::clone(&self.replicas), Arc::clone(&self.groups));
         let follow = controller_link::follow(Arc::clone(link), Arc::clone(metadata), replicas, groups);
@@ -148,8 +150,10 @@ impl Broker {
             self.host.spawn("heartbeat", beat),
             self.host.spawn("serve", serve(Arc::clone(self), bound)),
             self.host.spawn("metrics", Arc::clone(&self.metrics).run()),
-            self.host.spawn("checkpoints", write_checkpoints(Arc::clone(self))),
+            self.host.spawn("checkpoints", checkpoints::run(Arc::clone(self))),
             self.host.spawn("log cleanup", log_cleanup::run(Arc::clone(self))),
+            self.host.spawn("connection limits", listeners::follow_limits(Arc::clone(self), quotas)),
+            self.host.spawn("log dir room", room::watch(Arc::clone(self))),
             self.host.spawn("log dir failures", tell_failures(Arc::clone(self))),
         ];
         if let Some(http) = http {
@@ -230,8 +234,8 @@ impl Broker {
         if self.is_stopping.swap(true, Ordering::SeqCst) {
             return;
         }
-        let has_left = controller_link::leave(&self.link, &self.metadata, &self.log_dirs).await;
-        if !has_left {
+        let is_wanted = self.config.server.bool("controlled.shutdown.enable");
+        if is_wanted && !controller_link::leave(&self.link, &self.metadata, &self.log_dirs).await {
             tracing::warn!("no controller let this broker go in time; it stops all the same");
         }
         let servers = self.serving.borrow().clone();
@@ -243,7 +247,7 @@ impl Broker {
         }
         self.groups.close();
         self.replicas.close().await;
-        self.log_dirs.write_checkpoints(&self.replicas.checkpoints()).await;
+        self.log_dirs.write_checkpoints(&self.replicas.checkpoints(), &CheckpointKind::ALL).await;
         self.log_dirs.close(self.link.broker_epoch()).await;
         tracing::info!("stopped");
     }
@@ -304,31 +308,6 @@ fn session_slots(config: &BrokerConfig) -> usize {
     usize::try_from(config.server.int("max.incremental.fetch.session.cache.slots")).unwrap_or(0)
 }
 
-async fn bind(host: &Host, config: &BrokerConfig, watcher: Arc<Watcher>) -> Result<Vec<Bound>, StartError> {
-    let long = |name: &str| usize::try_from(config.server.long(name)).unwrap_or(usize::MAX);
-    let quotas = wire::ConnectionQuotas::unlimited();
-    let budget = wire::FrameBudget::new(bounds::REQUEST_BYTES_IN_FLIGHT_MAX);
-    let mut bound = Vec::new();
-    for listener in &config.listeners {
-        let server = ServerConfig {
-            protocol: listener.protocol,
-            request_bytes_max: long("socket.request.max.bytes"),
-            idle_time_max: std::time::Duration::from_millis(long("connections.max.idle.ms") as u64),
-            quotas: Arc::clone(&quotas),
-            budget: Arc::clone(&budget),
-            observer: Arc::clone(&watcher) as Arc<dyn wire::Observer>,
-            ..ServerConfig::new(listener.name.clone(), listener.address.clone())
-        };
-        let taken = Server::bind(host, server).await.map_err(|source| StartError::Listen {
-            listener: listener.name.clone(),
-            address: listener.address.clone(),
-            source,
-        });
-        bound.push(taken?);
-    }
-    Ok(bound)
-}
-
 /// What is advertised, with the ports that were really taken.
 fn endpoints(listeners: &[Listener], bound: &[Bound]) -> Vec<Endpoint> {
     let endpoint = |(listener, bound): (&Listener, &Bound)| Endpoint {
@@ -358,25 +337,6 @@ async fn serve(broker: Arc<Broker>, bound: Vec<Bound>) {
     let servers = bound.into_iter().map(|bound| bound.serve(Arc::clone(&service))).collect();
     broker.serving.send_replace(servers);
     tracing::info!(node = broker.config.node_id, listeners = ?broker.addresses, "serving");
-}
-
-/// Flushes finished segments and writes the checkpoints of all logs now and then: recovery after a crash reads what is
-/// behind them.
-async fn write_checkpoints(broker: Arc<Broker>) {
-    let mut last = Default::default();
-    loop {
-        broker.host.clock().sleep(bounds::CHECKPOINT_INTERVAL).await;
-        for partition in broker.replicas.all() {
-            if let Err(error) = partition.flush_finished().await {
-                broker.log_dirs.set_offline(&partition.log_dir, &error.to_string());
-            }
-        }
-        let now = broker.replicas.checkpoints();
-        if now != last {
-            broker.log_dirs.write_checkpoints(&now).await;
-            last = now;
-        }
-    }
 }
 
 /// A failed log dir is told to the controller at once, so that its partitions move.

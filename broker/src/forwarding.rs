@@ -44,6 +44,23 @@ pub fn forward<R: Request>(
     })
 }
 
+/// Answers a request without asking the controller.
+pub fn refused<R: Request>(
+    cx: &Context,
+    body: Decoder,
+    refuse: fn(&R, ErrorCode, i16) -> R::Response,
+    error: ErrorCode,
+) -> Reply<Body> {
+    let mut body = body;
+    match R::decode(&mut body, cx.version) {
+        Ok(request) => match encoded(&refuse(&request, error, cx.version), cx.version) {
+            Some(body) => Reply::Now(body),
+            None => Reply::Close("the answer cannot be encoded"),
+        },
+        Err(_) => Reply::Close("the request cannot be decoded"),
+    }
+}
+
 async fn answer<R: Request>(
     broker: &Broker,
     cx: &Context,

@@ -10,9 +10,11 @@
 
 pub mod auto_creation;
 mod broker;
+mod checkpoints;
 pub mod config;
 pub mod config_layers;
 pub mod controller_link;
+mod deleted_files;
 pub mod dispatch;
 pub mod errors;
 pub mod fetch_sessions;
@@ -20,6 +22,7 @@ pub mod forwarding;
 pub mod group_coordinator;
 pub mod handlers;
 mod http;
+mod listeners;
 pub mod log_cleanup;
 mod log_dirs;
 pub mod metadata_cache;
@@ -27,6 +30,7 @@ pub mod metrics;
 pub mod partition;
 pub mod producer_ids;
 pub mod replicas;
+pub mod room;
 pub mod telemetry;
 pub mod topic_settings;
 pub mod topic_view;

@@ -10,8 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use host::{Disk, DiskGone, Host};
 use protocol::Uuid;
-use storage::{LogCheckpoint, LogDir, LogDirError, MetaProperties};
+use storage::{CheckpointKind, LogDir, LogDirError, MetaProperties};
 use tokio::sync::Notify;
+
+use crate::checkpoints::Checkpoints;
+use crate::room::Room;
 
 /// Why the log dirs cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +32,7 @@ pub enum Error {
 pub struct Dir {
     pub files: LogDir,
     pub disk: Disk,
+    pub room: Arc<Room>,
     offline: AtomicBool,
 }
 
@@ -41,6 +45,8 @@ pub struct LogDirs {
     found: BTreeMap<(String, i32), usize>,
     /// A dir went offline.
     pub failed: Notify,
+    /// Room became short in a dir.
+    pub became_short: Notify,
 }
 
 impl LogDirs {
@@ -72,9 +78,10 @@ impl LogDirs {
             for log in logs {
                 found.entry(log).or_insert(at);
             }
-            dirs.push(Arc::new(Dir { files, disk, offline: AtomicBool::new(false) }));
+            let (room, offline) = (Arc::default(), AtomicBool::new(false));
+            dirs.push(Arc::new(Dir { files, disk, room, offline }));
         }
-        Ok(LogDirs { dirs, cluster_id, found, failed: Notify::new() })
+        Ok(LogDirs { dirs, cluster_id, found, failed: Notify::new(), became_short: Notify::new() })
     }
 
     pub fn ids(&self) -> Vec<Uuid> {
@@ -118,6 +125,17 @@ impl LogDirs {
         }
     }
 
+    /// Why producers must wait with what goes to a dir; None if there is room.
+    pub fn shortage(&self, path: &Path) -> Option<String> {
+        let mut short = self.dirs.iter().filter(|dir| dir.room.is_short());
+        let dir = short.find(|dir| dir.files.path() == path)?;
+        let free = dir.room.free_bytes();
+        Some(format!(
+            "the log dir {} has only {free} bytes left: delete records, or add room",
+            path.display()
+        ))
+    }
+
     pub fn offline_ids(&self) -> Vec<Uuid> {
         self.dirs.iter().filter(|dir| dir.is_offline()).map(|dir| dir.files.directory_id()).collect()
     }
@@ -131,11 +149,12 @@ impl LogDirs {
     }
 
     /// Writes the checkpoints of one dir after another.
-    pub async fn write_checkpoints(&self, logs: &BTreeMap<PathBuf, BTreeMap<(String, i32), LogCheckpoint>>) {
+    pub async fn write_checkpoints(&self, logs: &Checkpoints, kinds: &[CheckpointKind]) {
         for dir in self.dirs.iter().filter(|dir| !dir.is_offline()) {
             let of_dir = logs.get(dir.files.path()).cloned().unwrap_or_default();
-            let job_dir = Arc::clone(dir);
-            let written = dir.disk.run_slow(move |fs| job_dir.files.write_checkpoints(fs, &of_dir)).await;
+            let (job_dir, kinds) = (Arc::clone(dir), kinds.to_vec());
+            let written =
+                dir.disk.run_slow(move |fs| job_dir.files.write_checkpoints(fs, &of_dir, &kinds)).await;
             if let Ok(Err(error)) = written {
                 self.set_offline(dir.files.path(), &error.to_string());
             }

@@ -102,6 +102,10 @@ pub(crate) struct State {
     wants_flush: bool,
     /// Appended, but not readable yet.
     unreadable_bytes: u64,
+    /// Where the log ended when it was cleaned up last.
+    end_at_clean_up: Offset,
+    /// Files of deleted segments that are to be removed some time.
+    deleted: Vec<PathBuf>,
     waiters: Waiters,
     measured: LogMeasure,
     settings: Option<(Arc<metadata::Configs>, Arc<TopicSettings>)>,
@@ -153,6 +157,8 @@ impl Partition {
             follower_ends: Default::default(),
             wants_flush: false,
             unreadable_bytes: 0,
+            end_at_clean_up: Offset::NONE,
+            deleted: Vec::new(),
             waiters: Waiters::default(),
             measured: LogMeasure::default(),
             settings: None,
@@ -194,7 +200,7 @@ impl Partition {
         let (partition, settings) = (Arc::clone(self), Arc::clone(&produced.settings));
         let appended = self.disk.run(move |fs| partition.append(fs, produced)).await??;
         if appended.flush_due || settings.flush_on_acknowledge {
-            self.flush_to(appended.last_offset.next()).await.map_err(AppendError::Flush)?;
+            self.flush_to(appended.last_offset.next(), appended.rolled).await.map_err(AppendError::Flush)?;
         }
         Ok(appended)
     }
@@ -225,27 +231,44 @@ impl Partition {
         Ok(appended)
     }
 
-    /// Makes everything below `end` durable. Who comes while another flush is on its way finds its work done by that one:
-    /// the jobs stand in one queue, and the first of them flushes for all that were appended before it.
-    pub async fn flush_to(self: &Arc<Self>, end: Offset) -> std::io::Result<()> {
+    /// Makes everything below `end` durable. The syncs run beside the jobs of the log dir: appends of others go on, and who
+    /// waits for the same file at the same time is served by one fdatasync.
+    ///
+    /// Cancellation is safe: a sync that fails unseen is remembered by the disk, which fails every later one of its file.
+    /// `has_finished`: with finished segments, whose indexes are synced in the queue.
+    pub async fn flush_to(self: &Arc<Self>, end: Offset, has_finished: bool) -> std::io::Result<()> {
+        let gone = std::io::Error::other;
         let (partition, began) = (Arc::clone(self), self.metrics.now());
-        let flushed = self.disk.run_slow(move |fs| {
-            // The syncs run without the log, so that readers need not wait for them.
-            let prepared = {
-                let mut log = partition.log();
-                if log.recovery_point() < end { Some(log.prepare_flush(fs)?) } else { None }
-            };
-            let synced = prepared.map(|flush| (flush.run(fs), flush));
+        let prepare = move |fs: &Fs| {
             let mut log = partition.log();
-            if let Some((result, flush)) = synced {
-                log.finish_flush(&flush, result)?;
+            if log.recovery_point() < end {
+                log.prepare_flush(fs).map(|f| Some(Arc::new(f)))
+            } else {
+                Ok(None)
             }
+        };
+        let prepared =
+            if has_finished { self.disk.run_slow(prepare).await } else { self.disk.run(prepare).await };
+        let Some(flush) = prepared.map_err(gone)?? else { return Ok(()) };
+        let mut result = Ok(());
+        for file in flush.files() {
+            result = result.and(self.disk.sync(file.clone()).await.map_err(gone)?);
+        }
+        if result.is_ok() && flush.has_names() {
+            // A new log, or new segments: directories are synced in the queue, which is rare.
+            let names = Arc::clone(&flush);
+            result = self.disk.run_slow(move |fs| names.sync_names(fs)).await.map_err(gone)?;
+        }
+        let partition = Arc::clone(self);
+        let finished = self.disk.run(move |_| {
+            let mut log = partition.log();
+            log.finish_flush(&flush, result)?;
             partition.state().observe(&mut log);
             Ok(())
         });
-        let flushed = flushed.await.unwrap_or_else(|gone| Err(std::io::Error::other(gone)));
+        let finished = finished.await.map_err(gone)?;
         self.metrics.flushed(began);
-        flushed
+        finished
     }
 
     /// Makes finished segments durable, if there are any.
@@ -257,7 +280,7 @@ impl Partition {
             }
             state.log_end
         };
-        self.flush_to(end).await
+        self.flush_to(end, true).await
     }
 
     /// Waits until the record at `last_offset` is committed.
@@ -313,14 +336,28 @@ impl Partition {
             .await
     }
 
+    /// The files of segments that were deleted since the last call; see `deleted_files`.
+    pub fn take_deleted(&self) -> Vec<PathBuf> {
+        std::mem::take(&mut self.state().deleted)
+    }
+
     /// What the checkpoints of the log dir say of this log.
     pub fn checkpoint(&self) -> storage::LogCheckpoint {
-        let log = self.log();
+        // As it was observed last: asked for all logs every few seconds, so it must wait for no job.
+        let state = self.state();
         storage::LogCheckpoint {
-            recovery_point: log.recovery_point().0,
-            log_start_offset: log.log_start_offset().0,
-            high_watermark: log.high_watermark().0,
+            recovery_point: state.flushed_end.0,
+            log_start_offset: state.log_start.0,
+            high_watermark: state.high_watermark.0,
         }
+    }
+
+    /// Closes the log: everything is durable then, and nothing can be appended. In a disk job.
+    pub fn close(&self, fs: &Fs) -> std::io::Result<()> {
+        let mut log = self.log();
+        log.close(fs)?;
+        self.state().observe(&mut log);
+        Ok(())
     }
 }
 
@@ -370,6 +407,9 @@ impl State {
         self.log_start = log.log_start_offset();
         self.log_end = log.log_end_offset();
         self.flushed_end = log.recovery_point();
+        if self.log_start != before.log_start {
+            self.deleted.extend(log.take_deleted());
+        }
         if self.role == Role::Leader {
             let target = self.commit_point();
             if target > log.high_watermark() {

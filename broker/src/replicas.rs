@@ -10,14 +10,17 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
 use host::{Fs, Host, Map};
 use metadata::{Changes, Image, Topic};
-use protocol::config::Configs;
+use protocol::config::{Configs, Value};
 use protocol::ids::{Offset, PartitionId};
 use protocol::{Str, Uuid};
 use storage::{Log, LogCheckpoint, LogFiles, OpenError};
 
+use crate::config_layers::ConfigLayers;
+use crate::deleted_files;
 use crate::log_dirs::{Dir, LogDirs};
 use crate::metrics::Metrics;
 use crate::partition::{Partition, Registration};
@@ -75,7 +78,7 @@ impl Replicas {
         for id in &changes.removed_topics {
             if let Some(topic) = before.topics.by_id(*id) {
                 let indexes: Vec<i32> = topic.partitions.iter().map(|(index, _)| *index).collect();
-                self.remove(topic, &indexes).await;
+                self.remove(image, topic, &indexes).await;
             }
         }
         let mut known: BTreeMap<PathBuf, Vec<(Arc<Partition>, Registration)>> = BTreeMap::new();
@@ -101,7 +104,7 @@ impl Replicas {
                     }
                 }
             }
-            self.remove(topic, &unassigned).await;
+            self.remove(image, topic, &unassigned).await;
         }
         for (path, partitions) in known {
             self.update(&path, partitions).await;
@@ -172,7 +175,7 @@ impl Replicas {
     }
 
     /// Takes partitions out of the map and deletes their logs.
-    async fn remove(&self, topic: &Arc<Topic>, indexes: &[i32]) {
+    async fn remove(&self, image: &Image, topic: &Arc<Topic>, indexes: &[i32]) {
         for index in indexes {
             let id = PartitionId { topic_id: topic.id, partition: *index };
             let removed = self.partitions.write().expect("no code that holds this lock panics").remove(&id);
@@ -186,17 +189,23 @@ impl Replicas {
                 let _log = partition.log();
                 job_dir.files.mark_deleted(fs, &name, index, unique)
             });
-            if let Ok(Err(error)) = marked.await {
-                tracing::warn!(topic = %topic.name, partition = index, %error, "log was not deleted");
-                continue;
-            }
-            let disk = dir.disk.clone();
-            self.host.spawn("delete log", async move {
-                let removed = disk.run_slow(move |fs| dir.files.remove_deleted(fs)).await;
-                if let Ok(Err(error)) = removed {
-                    tracing::warn!(%error, "a deleted log is still on the disk");
+            match marked.await {
+                Ok(Ok(log)) => {
+                    deleted_files::remove_log_later(&self.host, &dir, log, self.delete_delay(image))
                 }
-            });
+                Ok(Err(error)) => {
+                    tracing::warn!(topic = %topic.name, partition = index, %error, "log was not deleted");
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn delete_delay(&self, image: &Image) -> Duration {
+        let configs = ConfigLayers::new(image, &self.server, self.node_id);
+        match configs.value("log.segment.delete.delay.ms") {
+            Value::Long(millis) => Duration::from_millis(u64::try_from(millis).unwrap_or(0)),
+            _ => Duration::ZERO,
         }
     }
 
@@ -219,7 +228,7 @@ impl Replicas {
         }
         for (path, partitions) in dirs {
             let Some(dir) = self.log_dirs.dir(&path).filter(|dir| !dir.is_offline()) else { continue };
-            let closed = dir.disk.run_slow(move |fs| partitions.iter().try_for_each(|p| p.log().close(fs)));
+            let closed = dir.disk.run_slow(move |fs| partitions.iter().try_for_each(|p| p.close(fs)));
             if let Ok(Err(error)) = closed.await {
                 self.log_dirs.set_offline(&path, &error.to_string());
             }
@@ -246,7 +255,8 @@ fn open_log(fs: &Fs, dir: &Dir, opening: &Opening, unique: Uuid, now_ms: i64) ->
     match Log::open(fs, &files, &opening.settings.log, now_ms) {
         Err(OpenError::OtherTopic { found, .. }) => {
             tracing::info!(%topic, partition = index, %found, "log of a deleted topic goes");
-            dir.files.mark_deleted(fs, topic, index, unique).map_err(io)?;
+            let gone = dir.files.mark_deleted(fs, topic, index, unique).map_err(io)?;
+            fs.remove_dir_all(&gone).map_err(io)?;
             (files.recovery_point, files.log_start_offset) = (0, 0);
             Log::open(fs, &files, &opening.settings.log, now_ms)
         }

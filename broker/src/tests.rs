@@ -3,6 +3,7 @@
 
 mod admin;
 mod controller;
+mod disk;
 mod fetch_waiting;
 mod fetching;
 mod fetching_by_session;
@@ -36,6 +37,8 @@ pub(super) struct Rig {
     pub(super) controller: Arc<TestController>,
     pub(super) broker: Arc<Broker>,
     pub(super) controllers: ControllerEndpoints,
+    /// The broker's machine.
+    pub(super) node: host::sim::Node,
     host: Host,
 }
 
@@ -68,15 +71,15 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let world = World::new(1);
-    let (controller, broker, host) = (world.node("controller"), world.node("broker"), world.host());
+    let (controller, node, host) = (world.node("controller"), world.node("broker"), world.host());
     let config = config(pairs);
     let run = async move {
-        let (controller_host, broker_host) = (controller.host(), broker.host());
+        let (controller_host, broker_host) = (controller.host(), node.host());
         let (controller, handle) = TestController::start(&controller_host).await;
         let controllers = controllers(&handle);
         let broker = Broker::start(&broker_host, config, controllers.clone()).await.expect("started");
         broker.ready().await;
-        test(Rig { controller, broker, controllers, host }).await;
+        test(Rig { controller, broker, controllers, node, host }).await;
     };
     world.block_on(LIMIT, run).expect("the test ends");
 }

@@ -4,6 +4,7 @@
 //! config acts on the next request.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use metadata::configs::{ConfigResource, Values};
 use metadata::{Configs as DynamicConfigs, Image};
@@ -28,6 +29,8 @@ pub struct TopicSettings {
     pub min_insync_replicas: usize,
     /// `weir.flush.on.acknowledge`: what is acknowledged is on the disk.
     pub flush_on_acknowledge: bool,
+    /// `file.delete.delay.ms`
+    pub file_delete_delay: Duration,
     pub log: LogConfig,
 }
 
@@ -139,6 +142,7 @@ impl<'a> Lookup<'a> {
             compression_level: level.map(|name| self.long(name) as i32),
             min_insync_replicas: self.size("min.insync.replicas").max(1) as usize,
             flush_on_acknowledge: self.value("weir.flush.on.acknowledge") == Value::Boolean(true),
+            file_delete_delay: Duration::from_millis(self.size("file.delete.delay.ms")),
             log: self.log(),
         }
     }
@@ -163,6 +167,8 @@ impl<'a> Lookup<'a> {
         LogConfig {
             segment_bytes: self.size("segment.bytes"),
             segment_ms: self.long("segment.ms"),
+            segment_jitter_ms: self.long("segment.jitter.ms"),
+            preallocate: self.value("preallocate") == Value::Boolean(true),
             segment_index_bytes: self.size("segment.index.bytes"),
             index_interval_bytes: self.size("index.interval.bytes"),
             flush_messages: self.long("flush.messages"),

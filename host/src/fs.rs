@@ -207,6 +207,15 @@ impl File {
         }
     }
 
+    /// Takes room for the first `bytes` of the file on the disk, without making it longer. A file system that cannot do
+    /// that does nothing; cutting the file to its length gives the room back.
+    pub fn reserve(&self, bytes: u64) -> io::Result<()> {
+        match &self.0 {
+            FileKind::Real(fd) => real::fs::reserve(fd, bytes),
+            FileKind::Sim(_) => Ok(()),
+        }
+    }
+
     /// Whether both are the same open file.
     pub fn is_same(&self, other: &File) -> bool {
         match (&self.0, &other.0) {

@@ -23,7 +23,7 @@ pub use clock::{Clock, Elapsed, Instant};
 pub use disk::{Disk, DiskGone};
 pub use entropy::Entropy;
 pub use fs::{File, Fs, LockGuard, OpenMode};
-pub use net::{Abort, Chunk, FileRegion, Listener, Net, ReadHalf, Stream, WriteHalf};
+pub use net::{Abort, Chunk, FileRegion, Listener, Net, ReadHalf, SocketOptions, Stream, WriteHalf};
 pub use spawn::{Task, TaskEnded, current};
 pub use usage::{Busy, Usage};
 

@@ -42,8 +42,17 @@ impl Chunk {
 
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// What a listener's sockets are given beyond the kernel's own choice; None leaves it that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketOptions {
+    /// Connections that may wait to be accepted.
+    pub backlog: Option<u32>,
+    pub send_buffer_bytes: Option<u32>,
+    pub receive_buffer_bytes: Option<u32>,
+}
+
 pub(crate) trait NetSource: Send + Sync {
-    fn listen(&self, address: String) -> BoxFuture<'_, io::Result<Listener>>;
+    fn listen(&self, address: String, options: SocketOptions) -> BoxFuture<'_, io::Result<Listener>>;
     fn connect(&self, address: String) -> BoxFuture<'_, io::Result<Stream>>;
 }
 
@@ -60,7 +69,12 @@ impl Net {
 
     /// Listens on `host:port`; port 0 takes any free one.
     pub async fn listen(&self, address: &str) -> io::Result<Listener> {
-        self.source.listen(address.to_owned()).await
+        self.listen_with(address, SocketOptions::default()).await
+    }
+
+    /// The same, with sockets of one's own making. In simulation the options do nothing.
+    pub async fn listen_with(&self, address: &str, options: SocketOptions) -> io::Result<Listener> {
+        self.source.listen(address.to_owned(), options).await
     }
 
     /// Connects to `host:port`. Waits as long as the network makes it wait: use a time-out.

@@ -163,10 +163,17 @@ pub const CLIENT_WAIT_MAX: Duration = Duration::from_secs(600);
 pub const FETCH_SESSION_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// A fetch session that was not used for so long gives its slot to any other (Kafka's `MIN_INCREMENTAL_FETCH_SESSION_EVICTION_MS`).
 pub const FETCH_SESSION_EVICTION_AGE_MIN: Duration = Duration::from_secs(120);
+/// The reserve of a log dir is at most this share of its disk: one twentieth.
+pub const LOG_DIR_RESERVE_SHARE: u64 = 20;
+/// The longest and the shortest time between two looks at the room in log dirs.
+pub const LOG_DIR_LOOK_WAIT_MAX: Duration = Duration::from_secs(1);
+pub const LOG_DIR_LOOK_WAIT_MIN: Duration = Duration::from_millis(20);
+/// As fast as disks are written, at most: 2 GB a second. It tells when to look again.
+pub const LOG_DIR_BYTES_PER_MS_MAX: u64 = 2_000_000;
 /// Topics that are being created automatically at a time; for more, clients try again.
 pub const AUTO_CREATIONS_MAX: usize = 1_000;
-/// Kafka's `log.flush.offset.checkpoint.interval.ms`.
-pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
+/// Checkpoint files are not written more often than this, whatever the configs say.
+pub const CHECKPOINT_INTERVAL_MIN: Duration = Duration::from_millis(100);
 
 // --- metrics
 

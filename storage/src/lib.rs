@@ -23,6 +23,6 @@ pub use log::{
     AppendError, Appended, Flush, FoundTimestamp, Log, LogConfig, LogFiles, OpenError, Read, ReadError,
     ReadLimits, Retention, Slice,
 };
-pub use log_dirs::{FoundLog, LogCheckpoint, LogDir, LogDirError, MetaProperties};
+pub use log_dirs::{CheckpointKind, FoundLog, LogCheckpoint, LogDir, LogDirError, MetaProperties};
 pub use producer_state::{Marker, Producer, ProducerBatch, ProducerError, ProducerState};
 pub use txn_index::AbortedTransaction;

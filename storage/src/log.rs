@@ -24,7 +24,7 @@ mod truncate;
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use host::Fs;
@@ -50,6 +50,10 @@ pub struct LogConfig {
     pub segment_bytes: u64,
     /// `segment.ms`
     pub segment_ms: i64,
+    /// `segment.jitter.ms`: a segment is finished by up to so much earlier, so that not all logs do it at once.
+    pub segment_jitter_ms: i64,
+    /// `preallocate`: a new segment takes its room on the disk at once.
+    pub preallocate: bool,
     /// `segment.index.bytes`
     pub segment_index_bytes: u64,
     /// `index.interval.bytes`
@@ -68,6 +72,8 @@ impl Default for LogConfig {
         LogConfig {
             segment_bytes: 1 << 30,
             segment_ms: 7 * 24 * 3600 * 1000,
+            segment_jitter_ms: 0,
+            preallocate: false,
             segment_index_bytes: 10 << 20,
             index_interval_bytes: 4096,
             flush_messages: i64::MAX,
@@ -105,6 +111,8 @@ pub struct Log {
     /// Bytes of log since the newest snapshot of the producers.
     bytes_since_snapshot: u64,
     recovered_bytes: u64,
+    /// Files of deleted segments, under other names, that nobody has taken to remove them.
+    deleted: Vec<PathBuf>,
 }
 
 /// Batches whose place is remembered.
@@ -177,6 +185,12 @@ impl Log {
         self.recovered_bytes
     }
 
+    /// The files of segments that were deleted since the last call: out of the log already, to be removed by the caller when
+    /// it likes (`file.delete.delay.ms`). The next opening removes what is left.
+    pub fn take_deleted(&mut self) -> Vec<PathBuf> {
+        std::mem::take(&mut self.deleted)
+    }
+
     /// Why the log refuses everything, if it does.
     pub fn failure(&self) -> Option<&str> {
         self.failed.as_deref()
@@ -213,8 +227,10 @@ impl Log {
         })
     }
 
-    /// Lets the open files of an idle log go; what is needed is opened again.
-    pub fn release_files(&mut self) {
+    /// Lets go of what a log holds for its readers and writers, while it has none: open files, and the places of its newest
+    /// batches. What is needed is made again.
+    pub fn rest(&mut self) {
+        self.tail = VecDeque::new();
         for segment in &mut self.segments {
             segment.release();
         }
@@ -278,6 +294,7 @@ impl Log {
             log.write_snapshot(fs, true)?;
             log.drop_snapshots(fs)?;
             log.active().mark_dirty();
+            log.active().give_back_reserve(fs)?;
             for segment in &mut log.segments {
                 segment.sync(fs)?;
                 segment.release();
@@ -355,7 +372,7 @@ impl Log {
             fs.remove_file(&producer_snapshot::path(&self.dir, offset))?;
         }
         let gone = self.segments.drain(..keep_from).collect();
-        Segment::delete_all(fs, &self.dir, gone)?;
+        self.deleted.extend(Segment::mark_deleted(fs, &self.dir, gone)?);
         self.names_changed += 1;
         Ok(())
     }

@@ -83,6 +83,36 @@ pub struct LogCheckpoint {
     pub high_watermark: i64,
 }
 
+/// The checkpoint files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CheckpointKind {
+    RecoveryPoint,
+    LogStart,
+    HighWatermark,
+}
+
+impl CheckpointKind {
+    pub const ALL: [CheckpointKind; 3] =
+        [CheckpointKind::RecoveryPoint, CheckpointKind::LogStart, CheckpointKind::HighWatermark];
+
+    /// What the file says of a log.
+    pub fn of(self, log: &LogCheckpoint) -> i64 {
+        match self {
+            CheckpointKind::RecoveryPoint => log.recovery_point,
+            CheckpointKind::LogStart => log.log_start_offset,
+            CheckpointKind::HighWatermark => log.high_watermark,
+        }
+    }
+
+    fn file_name(self) -> &'static str {
+        match self {
+            CheckpointKind::RecoveryPoint => RECOVERY_POINTS,
+            CheckpointKind::LogStart => LOG_STARTS,
+            CheckpointKind::HighWatermark => HIGH_WATERMARKS,
+        }
+    }
+}
+
 /// The content of `meta.properties`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetaProperties {
@@ -271,18 +301,21 @@ impl LogDir {
         self.path.join(format!("{topic}-{partition}"))
     }
 
-    /// Takes a log out of sight at once; `remove_deleted` does the slow part.
+    /// Takes a log out of sight at once, and returns the directory that is left to be removed. The next start removes what
+    /// is left.
     ///
     /// # Errors
     /// When there is no such log, or renaming fails.
-    pub fn mark_deleted(&self, fs: &Fs, topic: &str, partition: i32, unique: Uuid) -> io::Result<()> {
+    pub fn mark_deleted(&self, fs: &Fs, topic: &str, partition: i32, unique: Uuid) -> io::Result<PathBuf> {
         let from = self.partition_dir(topic, partition);
         // A file name has at most 255 bytes; Kafka cuts the topic to make room for the rest.
         let suffix = format!("-{partition}.{:032x}{DELETED}", unique.0);
         let room = 255 - suffix.len();
         let topic: String = topic.chars().take(room).collect();
-        fs.rename(&from, &self.path.join(format!("{topic}{suffix}")))?;
-        fs.sync_dir(&self.path)
+        let to = self.path.join(format!("{topic}{suffix}"));
+        fs.rename(&from, &to)?;
+        fs.sync_dir(&self.path)?;
+        Ok(to)
     }
 
     /// Removes the logs that were marked.
@@ -296,7 +329,7 @@ impl LogDir {
         Ok(())
     }
 
-    /// Replaces the checkpoints, one entry for each log of the directory.
+    /// Replaces checkpoint files, one entry for each log of the directory.
     ///
     /// # Errors
     /// When writing fails, or the directory has failed.
@@ -304,16 +337,15 @@ impl LogDir {
         &self,
         fs: &Fs,
         logs: &BTreeMap<(String, i32), LogCheckpoint>,
+        kinds: &[CheckpointKind],
     ) -> io::Result<()> {
         self.usable()?;
-        let write = |name: &str, of: fn(&LogCheckpoint) -> i64| {
-            let lines: Vec<String> =
-                logs.iter().map(|((topic, p), c)| format!("{topic} {p} {}", of(c))).collect();
-            checkpoint::write(fs, &self.path.join(name), &lines)
-        };
-        write(RECOVERY_POINTS, |c| c.recovery_point)?;
-        write(LOG_STARTS, |c| c.log_start_offset)?;
-        write(HIGH_WATERMARKS, |c| c.high_watermark)
+        kinds.iter().try_for_each(|kind| {
+            let line =
+                |((topic, p), log): (&(String, i32), &LogCheckpoint)| format!("{topic} {p} {}", kind.of(log));
+            let lines: Vec<String> = logs.iter().map(line).collect();
+            checkpoint::write(fs, &self.path.join(kind.file_name()), &lines)
+        })
     }
 
     /// The end of a stop in order: call it once every log of the directory is closed.

@@ -44,6 +44,10 @@ pub(crate) struct Segment {
     timestamps_known: bool,
     /// The size that the last sync has made durable; None if that is not known.
     durable_bytes: Option<u64>,
+    /// When this life wrote its first batch here, by the wall clock: the age of batches that tell no time.
+    pub(crate) written_since_ms: Option<i64>,
+    /// Room on the disk was taken beyond the end of the file.
+    has_reserve: bool,
 }
 
 /// Which of a segment's files exist.
@@ -74,6 +78,8 @@ impl Segment {
             first_timestamp: None,
             timestamps_known: false,
             durable_bytes: None,
+            written_since_ms: None,
+            has_reserve: false,
         }
     }
 
@@ -95,6 +101,21 @@ impl Segment {
             self.log = Some(fs.open(&self.path(), OpenMode::Create)?);
         }
         Ok(self.log.as_ref().expect("just opened"))
+    }
+
+    /// `preallocate`: takes the room of a whole segment, without making the file longer.
+    pub(crate) fn reserve(&mut self, fs: &Fs, bytes: u64) -> io::Result<()> {
+        self.has_reserve = true;
+        self.log_file(fs)?.reserve(bytes)
+    }
+
+    /// Gives back the room that was not needed.
+    pub(crate) fn give_back_reserve(&mut self, fs: &Fs) -> io::Result<()> {
+        if std::mem::take(&mut self.has_reserve) {
+            let end = self.size_bytes;
+            self.log_file(fs)?.set_len(end)?;
+        }
+        Ok(())
     }
 
     /// Writes batches at the end, in one write. They are not in the indexes before `note`.
@@ -243,8 +264,9 @@ impl Segment {
         }
         self.time_index.check(fs)?;
         self.offset_index.check(fs, self.size_bytes)?;
-        let mut max = self.time_index.last();
-        let from = match max {
+        // The entry tells where to look, not what is there: a loss of power may have left the first half of it.
+        let mut max: Option<(i64, i64)> = None;
+        let from = match self.time_index.last() {
             Some((_, offset)) => self.offset_index.lookup(fs, offset)?,
             None => 0,
         };
@@ -308,6 +330,7 @@ impl Segment {
     /// The end of writing: the indexes are whole, and no file stays open.
     pub(crate) fn retire(&mut self, fs: &Fs) -> io::Result<()> {
         self.finish_time_index(fs)?;
+        self.give_back_reserve(fs)?;
         self.offset_index.write_pending(fs)?;
         self.time_index.write_pending(fs)?;
         // Flushes of the segment that is written leave its indexes out: the next one must not.
@@ -323,11 +346,36 @@ impl Segment {
         self.time_index.release();
     }
 
-    /// Removes segments, in their order. The logs go first, durably where it matters: a log that comes back without its
-    /// aborted transactions would show what was aborted; an index without its log is removed at the next opening.
+    /// Removes segments, in their order.
     pub(crate) fn delete_all(fs: &Fs, dir: &Path, segments: Vec<Segment>) -> io::Result<()> {
+        Segment::take_away(fs, dir, segments, |path| fs.remove_file(path))
+    }
+
+    /// Takes segments out of the log, in their order, and returns what is left to be removed: their files under other
+    /// names, as Kafka gives them. The next opening removes them too.
+    pub(crate) fn mark_deleted(fs: &Fs, dir: &Path, segments: Vec<Segment>) -> io::Result<Vec<PathBuf>> {
+        let mut marked = Vec::new();
+        Segment::take_away(fs, dir, segments, |path| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(".deleted");
+            let to = PathBuf::from(name);
+            fs.rename(path, &to)?;
+            marked.push(to);
+            Ok(())
+        })?;
+        Ok(marked)
+    }
+
+    /// The logs go first, durably where it matters: a log that comes back without its aborted transactions would show what
+    /// was aborted; an index without its log is removed at the next opening.
+    fn take_away(
+        fs: &Fs,
+        dir: &Path,
+        segments: Vec<Segment>,
+        mut away: impl FnMut(&Path) -> io::Result<()>,
+    ) -> io::Result<()> {
         for segment in &segments {
-            fs.remove_file(&segment.path())?;
+            away(&segment.path())?;
         }
         if segments.iter().any(|segment| segment.txn_index.exists()) {
             fs.sync_dir(dir)?;
@@ -335,7 +383,7 @@ impl Segment {
         for segment in &segments {
             let indexes = [segment.offset_index.path(), segment.time_index.path(), segment.txn_index.path()];
             for path in indexes.iter().filter(|path| fs.exists(path)) {
-                fs.remove_file(path)?;
+                away(path)?;
             }
         }
         Ok(())

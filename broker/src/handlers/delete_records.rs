@@ -15,7 +15,7 @@ use wire::{Context, Operation, Reply, Resource};
 
 use crate::broker::Broker;
 use crate::errors::Coded;
-use crate::topic_view;
+use crate::{deleted_files, topic_view};
 
 pub async fn handle(
     broker: Arc<Broker>,
@@ -79,6 +79,7 @@ async fn delete(
         return Err(ErrorCode::PolicyViolation);
     }
     let low_watermark = partition.delete_records(asked.offset).await.map_err(|error| error.code())?;
+    deleted_files::remove_later(&broker.host, &broker.log_dirs, &partition, settings.file_delete_delay);
     let has_followers = known.partition(asked.partition_index).is_some_and(|p| p.replicas.len() > 1);
     if has_followers { Err(ErrorCode::RequestTimedOut) } else { Ok(low_watermark.0) }
 }

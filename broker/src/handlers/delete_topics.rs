@@ -12,6 +12,11 @@ use crate::broker::Broker;
 use crate::forwarding::{self, Forwarded};
 
 pub async fn forward(broker: Arc<Broker>, cx: Context, body: Decoder) -> Reply<Body> {
+    if !broker.config.server.bool("delete.topic.enable") {
+        let disabled = ErrorCode::TopicDeletionDisabled;
+        let error = if cx.version < 3 { ErrorCode::InvalidRequest } else { disabled };
+        return forwarding::refused(&cx, body, refuse, error);
+    }
     forwarding::forward(broker, cx, body, Forwarded { refuse, is_visible })
 }
 

@@ -3,6 +3,8 @@
 //! The ordered part of the request is everything up to the last append; waiting for commits (acks=all) comes later. A batch
 //! is checked outside of the disk's queue, and is never copied: what is written is a slice of the frame.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,7 +16,7 @@ use protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
 };
 use protocol::messages::{ProduceRequest, ProduceResponse};
-use protocol::{ErrorCode, Str};
+use protocol::{ErrorCode, Str, Uuid};
 use wire::{Context, Operation, Reply, Resource};
 
 use crate::broker::Broker;
@@ -33,12 +35,13 @@ struct Waiting {
     settings: Arc<TopicSettings>,
 }
 
-pub async fn handle(broker: Arc<Broker>, cx: Context, request: ProduceRequest) -> Reply<ProduceResponse> {
+pub async fn handle(broker: Arc<Broker>, cx: Context, mut request: ProduceRequest) -> Reply<ProduceResponse> {
     let acks = request.acks;
     if request.topic_data.iter().flat_map(|t| &t.partition_data).any(|p| p.records.is_none()) {
         // Kafka never answers such a request; the client would wait for its time-out.
         return Reply::Close("a produce request has null records");
     }
+    keep_last_of_each(&mut request);
     let image = broker.metadata.current();
     let refusal = refuse_all(&cx, &request);
     let mut response = ProduceResponse::default();
@@ -82,6 +85,44 @@ fn reply_to_acks_0(response: &ProduceResponse) -> Reply<ProduceResponse> {
         return Reply::Close("a produce request with acks=0 failed");
     }
     Reply::Nothing
+}
+
+/// Of a partition that is named twice only what was named last is written, as in Kafka: where it stood first.
+fn keep_last_of_each(request: &mut ProduceRequest) {
+    let named = |topic: &TopicProduceData, data: &PartitionProduceData| {
+        (topic.topic_id, topic.name.clone(), data.index)
+    };
+    let mut all = Vec::new();
+    for topic in &request.topic_data {
+        all.extend(topic.partition_data.iter().map(|data| named(topic, data)));
+    }
+    all.sort_unstable();
+    if all.windows(2).all(|pair| pair[0] != pair[1]) {
+        return;
+    }
+    let mut first: BTreeMap<(Uuid, Str, i32), (usize, usize)> = BTreeMap::new();
+    let mut kept: Vec<TopicProduceData> = Vec::with_capacity(request.topic_data.len());
+    for mut topic in std::mem::take(&mut request.topic_data) {
+        let mut new = Vec::new();
+        for data in std::mem::take(&mut topic.partition_data) {
+            match first.entry(named(&topic, &data)) {
+                Entry::Occupied(before) if before.get().0 == kept.len() => new[before.get().1] = data,
+                Entry::Occupied(before) => {
+                    let (topic, partition) = *before.get();
+                    kept[topic].partition_data[partition] = data;
+                }
+                Entry::Vacant(vacant) => {
+                    vacant.insert((kept.len(), new.len()));
+                    new.push(data);
+                }
+            }
+        }
+        topic.partition_data = new;
+        if !topic.partition_data.is_empty() {
+            kept.push(topic);
+        }
+    }
+    request.topic_data = kept;
 }
 
 /// What refuses the request as a whole.
@@ -173,6 +214,11 @@ impl Appending<'_> {
         if is_transactional(&records) {
             // Nobody coordinates transactions yet; Kafka answers the same while it cannot reach the coordinator.
             return refused(index, ErrorCode::NotEnoughReplicas);
+        }
+        if let Some(shortage) = self.broker.log_dirs.shortage(&partition.log_dir) {
+            let mut answer = refused(index, ErrorCode::KafkaStorageError);
+            answer.error_message = Some(Str::from(shortage));
+            return answer;
         }
         let settings = partition.settings(self.image, &self.broker.config.server, self.broker.config.node_id);
         let rules = settings.rules(self.cx.version, self.broker.host.clock().wall_ms());
@@ -273,7 +319,7 @@ impl Broker {
         if cx.version < 10 {
             return;
         }
-        let mut told = std::collections::BTreeMap::new();
+        let mut told = BTreeMap::new();
         for topic in &mut response.responses {
             for answer in &mut topic.partition_responses {
                 if answer.error_code != ErrorCode::NotLeaderOrFollower.code() {

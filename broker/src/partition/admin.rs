@@ -91,8 +91,8 @@ impl Partition {
         self.disk.run_slow(move |fs| partition.advance_log_start(fs, before)).await?
     }
 
-    /// Deletes the segments that need not be kept any more, and forgets producers that were silent for too long. Returns how
-    /// many segments went.
+    /// Deletes the segments that need not be kept any more, forgets producers that were silent for too long, and lets a log
+    /// rest that was not written since the last time. Returns how many segments went.
     ///
     /// Cancellation is safe: the job runs whole or not at all.
     pub async fn clean_up(
@@ -104,14 +104,24 @@ impl Partition {
         let cleaned = self.disk.run_slow(move |fs| {
             let mut log = partition.log();
             log.expire_producers(now_ms, &settings.log);
+            let is_idle = partition.is_idle(&log);
             let deleted = match settings.retention {
                 Some(retention) => log.delete_old_segments(fs, retention, now_ms)?,
                 None => 0,
             };
             partition.state().observe(&mut log);
+            if is_idle {
+                log.rest();
+            }
             Ok(deleted)
         });
         cleaned.await.unwrap_or_else(|gone| Err(std::io::Error::other(gone)))
+    }
+
+    /// Whether nothing was appended since the last call.
+    fn is_idle(&self, log: &storage::Log) -> bool {
+        let end = log.log_end_offset();
+        std::mem::replace(&mut self.state().end_at_clean_up, end) == end
     }
 
     fn advance_log_start(&self, fs: &Fs, before: i64) -> Result<Offset, DeleteRecordsError> {

@@ -53,7 +53,7 @@ impl Rig {
         id
     }
 
-    async fn delete(&self, id: Uuid) {
+    pub(super) async fn delete(&self, id: Uuid) {
         self.controller.append(vec![::metadata::Record::from(protocol::messages::RemoveTopicRecord {
             topic_id: id,
             ..Default::default()

@@ -29,6 +29,25 @@ fn offsets_are_given_in_every_version_and_by_id_from_13_on() {
 }
 
 #[test]
+fn of_a_partition_that_is_named_twice_the_last_batch_alone_is_written() {
+    with_broker(&[], async |rig: Rig| {
+        rig.topic("t", &[1], &[]).await;
+        rig.topic("u", &[1], &[]).await;
+        let mut request = produce_request("t", 1, batch(&["a"]).to_bytes());
+        for (topic, value) in [("u", "b"), ("t", "c")] {
+            request.topic_data.append(&mut produce_request(topic, 1, batch(&[value]).to_bytes()).topic_data);
+        }
+        let again = produce_request("t", 1, batch(&["d"]).to_bytes()).topic_data.remove(0);
+        request.topic_data[2].partition_data.extend(again.partition_data);
+        let answer = rig.call(9, &request).await;
+        let told: Vec<_> = answer.responses.iter().map(|t| (&*t.name, t.partition_responses.len())).collect();
+        assert_eq!(told, [("t", 1), ("u", 1)]);
+        assert_eq!(records(&rig.fetch(&fetch_request("t", 0)).await), [(0, "d".to_owned())]);
+        assert_eq!(records(&rig.fetch(&fetch_request("u", 0)).await), [(0, "b".to_owned())]);
+    });
+}
+
+#[test]
 fn what_is_refused_gets_kafkas_code_and_writes_nothing() {
     with_broker(&[], async |rig: Rig| {
         rig.topic("t", &[1], &[]).await;

@@ -15,7 +15,7 @@ fn lives_again(is_clean: bool) {
             let controllers = super::controllers(&handle);
             let broker = Broker::start(&first.host(), config(&[]), controllers.clone()).await.unwrap();
             broker.ready().await;
-            let rig = Rig { controller, broker, controllers, host: driver };
+            let rig = Rig { controller, broker, controllers, node: first, host: driver };
             rig.topic("t", &[1], &[]).await;
             for value in ["a", "b"] {
                 assert_eq!(rig.produce("t", -1, batch(&[value]).to_bytes()).await.error_code, 0);
@@ -34,7 +34,7 @@ fn lives_again(is_clean: bool) {
             broker.ready().await;
             let former = broker.link.identity.previous_broker_epoch;
             assert_eq!(former >= 0, is_clean, "only a stop in order tells its epoch");
-            let rig = Rig { controller, broker, controllers, host: driver_again };
+            let rig = Rig { controller, broker, controllers, node: again, host: driver_again };
             let data = rig.fetch(&fetch_request("t", 0)).await;
             assert_eq!(records(&data), [(0, "a".to_owned()), (1, "b".to_owned())]);
             assert_eq!(rig.produce("t", -1, batch(&["c"]).to_bytes()).await.base_offset, 2);

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::fs::FileKind;
 use crate::{File, OpenMode};
@@ -93,4 +94,11 @@ pub(crate) fn write_all_vectored_at(fd: &OwnedFd, parts: &[&[u8]], mut position:
         io::IoSlice::advance_slices(&mut rest, written);
     }
     Ok(())
+}
+
+pub(crate) fn reserve(fd: &OwnedFd, bytes: u64) -> io::Result<()> {
+    match rustix::fs::fallocate(fd, rustix::fs::FallocateFlags::KEEP_SIZE, 0, bytes) {
+        Ok(()) | Err(Errno::OPNOTSUPP) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -18,15 +18,17 @@ use bytes::{Buf, BytesMut};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 use tokio::io::Interest;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use self::region::Buffers;
 use self::tls::{TlsRead, TlsWrite};
 use crate::net::{BoxFuture, ListenerKind, NetSource, ReadKind, WriteKind};
-use crate::{Abort, Chunk, Listener, ReadHalf, Stream, WriteHalf};
+use crate::{Abort, Chunk, Listener, ReadHalf, SocketOptions, Stream, WriteHalf};
 
 pub use tls::{accept_tls, connect_tls};
 
+/// Connections that may wait to be accepted, if nothing else is said: tokio's own number.
+const BACKLOG: u32 = 1024;
 /// Slices handed to one system call.
 const SLICES_MAX: usize = 64;
 
@@ -36,9 +38,9 @@ pub(crate) struct RealNet {
 }
 
 impl NetSource for RealNet {
-    fn listen(&self, address: String) -> BoxFuture<'_, io::Result<Listener>> {
+    fn listen(&self, address: String, options: SocketOptions) -> BoxFuture<'_, io::Result<Listener>> {
         Box::pin(async move {
-            let listener = TcpListener::bind(&address).await?;
+            let listener = bind(&address, options).await?;
             let local = listener.local_addr()?;
             let buffers = Arc::clone(&self.buffers);
             Ok(Listener(ListenerKind::Real(RealListener { listener, local, buffers })))
@@ -52,6 +54,35 @@ impl NetSource for RealNet {
             plain(tcp, peer, &self.buffers)
         })
     }
+}
+
+/// The first of the addresses that can be listened on.
+async fn bind(address: &str, options: SocketOptions) -> io::Result<TcpListener> {
+    if options == SocketOptions::default() {
+        return TcpListener::bind(address).await;
+    }
+    let mut failure = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
+    for resolved in tokio::net::lookup_host(address).await? {
+        match bind_one(resolved, options) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+fn bind_one(address: SocketAddr, options: SocketOptions) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    // Accepted sockets inherit the sizes; that of the receive buffer must be known before the handshake.
+    if let Some(bytes) = options.send_buffer_bytes {
+        socket.set_send_buffer_size(bytes)?;
+    }
+    if let Some(bytes) = options.receive_buffer_bytes {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    socket.bind(address)?;
+    socket.listen(options.backlog.unwrap_or(BACKLOG))
 }
 
 #[derive(Debug)]

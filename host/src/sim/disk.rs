@@ -58,6 +58,8 @@ enum Queued {
 struct Queue {
     jobs: VecDeque<Queued>,
     busy: bool,
+    /// Files whose sync failed: no later one succeeds.
+    failed: Vec<File>,
 }
 
 /// Shared by all queues of one node in one life.
@@ -150,7 +152,14 @@ impl SimDisk {
             Some(Queued::Job(job)) => job(&self.node.fs()),
             Some(Queued::Sync(file, sender)) => {
                 // It covers what was written before it, no more, and its answer comes while later jobs already run.
-                let result = file.sync();
+                let mut queue = self.queue.lock().expect("nobody panics while holding it");
+                let has_failed = queue.failed.iter().any(|failed| failed.is_same(&file));
+                let result =
+                    if has_failed { Err(io::Error::other("a sync failed before")) } else { file.sync() };
+                if result.is_err() && !has_failed {
+                    queue.failed.push(file);
+                }
+                drop(queue);
                 let answer = move || drop(sender.send(result));
                 self.node.executor.after(self.node.delay(), Some(self.node.life), answer);
             }

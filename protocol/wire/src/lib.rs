@@ -25,7 +25,7 @@ pub use api_versions::{ClientSoftware, api_versions_response};
 pub use budget::FrameBudget;
 pub use context::{AllowAll, Authorizer, Context, ListenerInfo, Peer, Principal};
 pub use frame::FrameError;
-pub use quotas::ConnectionQuotas;
+pub use quotas::{ConnectionLimits, ConnectionQuotas};
 // What a handler says to its context, beside it.
 pub use protocol::access::{Operation, Resource, ResourceType};
 pub use protocol::config::SecurityProtocol;

@@ -86,6 +86,10 @@ pub struct ServerConfig {
     pub idle_time_max: Duration,
     /// `max.connections` and its kin; one for all listeners of a node.
     pub quotas: Arc<ConnectionQuotas>,
+    /// Connections are accepted at `max.connections` too: of a listener between brokers, beside those of clients.
+    pub is_protected: bool,
+    /// `socket.listen.backlog.size`, `socket.send.buffer.bytes`, `socket.receive.buffer.bytes`, where they are set.
+    pub socket: host::SocketOptions,
     /// Memory of frames in flight; one for all listeners of a node.
     pub budget: Arc<FrameBudget>,
     pub authorizer: Arc<dyn Authorizer>,
@@ -106,6 +110,8 @@ impl ServerConfig {
             request_bytes_max: bounds::REQUEST_BYTES_MAX,
             idle_time_max: bounds::CONNECTION_IDLE_MAX,
             quotas: ConnectionQuotas::unlimited(),
+            is_protected: false,
+            socket: host::SocketOptions::default(),
             budget: FrameBudget::new(bounds::REQUEST_BYTES_IN_FLIGHT_MAX),
             authorizer: Arc::new(AllowAll),
             observer: Arc::new(Blind),
@@ -138,7 +144,7 @@ impl Server {
                 format!("listener {}: {} is not supported yet", config.listener_name, config.protocol.name());
             return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         }
-        let listener = host.net().listen(&config.address).await?;
+        let listener = host.net().listen_with(&config.address, config.socket).await?;
         Ok(Bound { host: host.clone(), config, listener })
     }
 
@@ -246,18 +252,26 @@ impl Inner {
 
 async fn accept(inner: Arc<Inner>, mut listener: Listener) {
     loop {
+        let quotas = &inner.config.quotas;
         // At the bound nothing is accepted: further peers wait in the kernel's backlog.
-        let slot = inner.config.quotas.slot().await;
+        let slot = if inner.config.is_protected { quotas.slot_at_once() } else { quotas.slot().await };
         match listener.accept().await {
-            Ok((stream, address)) => match inner.config.quotas.admit(address.ip(), slot) {
-                Some(admitted) => inner.serve(stream, address, Some(admitted)),
-                None => {
-                    inner.traffic.refused.fetch_add(1, Ordering::Relaxed);
-                    inner
-                        .complaints
-                        .warn(|| format!("closed a connection of {address}: too many from this address"));
+            Ok((stream, address)) => {
+                match quotas.admit(address.ip(), slot) {
+                    Some(admitted) => inner.serve(stream, address, Some(admitted)),
+                    None => {
+                        inner.traffic.refused.fetch_add(1, Ordering::Relaxed);
+                        inner
+                            .complaints
+                            .warn(|| format!("closed a connection of {address}: too many from this address"));
+                    }
                 }
-            },
+                let clock = inner.host.clock();
+                let wait = quotas.pace(clock.now());
+                if !wait.is_zero() {
+                    clock.sleep(wait).await;
+                }
+            }
             Err(error) => {
                 inner.complaints.warn(|| format!("cannot accept on {}: {error}", inner.info.name));
                 inner.host.clock().sleep(ACCEPT_ERROR_WAIT).await;

@@ -7,6 +7,7 @@
 //! Invariant: what is refused changes nothing; what fails on the disk ends the log.
 
 use std::io;
+use std::path::Path;
 
 use bytes::Bytes;
 use host::Fs;
@@ -171,6 +172,7 @@ impl Log {
             if rolled {
                 log.roll_at_end(fs)?;
             }
+            log.begin_segment(fs, now_ms, config)?;
             log.active().write(fs, &[&header.to_bytes(), &batch.payload])?;
             log.note(fs, &header, marker, config)?;
             Ok(rolled)
@@ -220,6 +222,7 @@ impl Log {
         let first_offset = first.header.base_offset;
         let rolled = self.guarded(|log| {
             log.rebase_empty(fs, &first.header)?;
+            log.begin_segment(fs, now_ms, config)?;
             let (mut rolled, mut run) = (false, 0);
             for at in 0..given.len() {
                 let pending = (given[at].from - given[run].from) as u64;
@@ -227,6 +230,7 @@ impl Log {
                 if log.roll_is_due(fs, &given[at].header, pending, size, now_ms, config)? {
                     log.write_run(fs, records, &given[run..at], config)?;
                     log.roll_at_end(fs)?;
+                    log.begin_segment(fs, now_ms, config)?;
                     (rolled, run) = (true, at);
                 }
             }
@@ -234,6 +238,19 @@ impl Log {
             Ok(rolled)
         })?;
         Ok(Some(self.appended(first_offset, rolled, now_ms, config)))
+    }
+
+    /// Before the first batch that this life writes to a segment.
+    fn begin_segment(&mut self, fs: &Fs, now_ms: i64, config: &LogConfig) -> io::Result<()> {
+        let active = self.active();
+        if active.written_since_ms.is_some() {
+            return Ok(());
+        }
+        active.written_since_ms = Some(now_ms);
+        if config.preallocate && active.size_bytes == 0 {
+            active.reserve(fs, config.segment_bytes)?;
+        }
+        Ok(())
     }
 
     /// Batches that stand beside each other and go into the same segment: one write.
@@ -308,11 +325,16 @@ impl Log {
         if filled == 0 {
             return Ok(false);
         }
-        // Kafka counts the age of a segment in its records' own time.
-        let clock = if header.max_timestamp >= 0 { header.max_timestamp } else { now_ms };
-        let age = active.first_timestamp.filter(|t| *t >= 0).map_or(0, |first| clock.saturating_sub(first));
+        // Kafka counts the age of a segment in its records' own time, or in its own where the first batch tells none.
+        let age = match active.first_timestamp.filter(|first| *first >= 0) {
+            Some(first) => header.max_timestamp.saturating_sub(first),
+            None => now_ms.saturating_sub(active.written_since_ms.unwrap_or(now_ms)),
+        };
+        let base_offset = active.base_offset;
+        let age_max = config.segment_ms - jitter_ms(&self.dir, base_offset, config);
+        let active = self.active();
         Ok(filled + size > config.segment_bytes.min(SEGMENT_BYTES_MAX)
-            || age > config.segment_ms
+            || age > age_max
             || active.index_is_full(fs, config.segment_index_bytes)?)
     }
 
@@ -325,6 +347,17 @@ impl Log {
         }
         due
     }
+}
+
+/// How much earlier than `segment.ms` a segment is finished: by its name, so that it is the same each time.
+fn jitter_ms(dir: &Path, base_offset: i64, config: &LogConfig) -> i64 {
+    let limit = config.segment_jitter_ms.min(config.segment_ms);
+    if limit <= 0 {
+        return 0;
+    }
+    let of_log = crc32c::crc32c(dir.as_os_str().as_encoded_bytes());
+    let hash = crc32c::crc32c_append(of_log, &base_offset.to_be_bytes());
+    i64::from(hash) % limit
 }
 
 /// The whole batches in `records`, each of them sound, in order, and not below `end`.

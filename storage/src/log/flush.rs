@@ -1,7 +1,7 @@
 //! Making a log durable: fdatasync, and the recovery point that follows it.
 //!
 //!     prepare_flush   with the log     what is to be synced, and up to where that makes it durable
-//!     Flush::run      without it       the syncs; appends go on meanwhile
+//!     Flush::files    without it       are synced, then the names; appends go on meanwhile
 //!     finish_flush    with the log     the recovery point moves, or the log fails
 //!
 //! The index of the segment that is written is not synced each time: recovery makes its entries again from the batches.
@@ -40,23 +40,32 @@ impl Flush {
         Offset(self.end)
     }
 
-    /// Syncs. Needs no log: others may append meanwhile.
+    /// What is to be synced first. Needs no log: others may append meanwhile.
+    pub fn files(&self) -> impl Iterator<Item = &File> {
+        self.segments.iter().map(|(.., file)| file)
+    }
+
+    /// Whether names changed too.
+    pub fn has_names(&self) -> bool {
+        self.dir.is_some()
+    }
+
+    /// Makes the names durable, once the files are.
     ///
     /// # Errors
     /// What a sync says. It must not be tried again: give it to `finish_flush`.
-    pub fn run(&self, fs: &Fs) -> io::Result<()> {
-        for (.., file) in &self.segments {
-            file.sync()?;
-        }
-        if let Some(dir) = &self.dir {
-            partition_metadata::sync(fs, dir)?;
-            fs.sync_dir(dir)?;
-            // A directory that was made with the log is lost unless its own name is durable.
-            if let Some(parent) = dir.parent() {
-                fs.sync_dir(parent)?;
-            }
-        }
-        Ok(())
+    pub fn sync_names(&self, fs: &Fs) -> io::Result<()> {
+        let Some(dir) = &self.dir else { return Ok(()) };
+        partition_metadata::sync(fs, dir)?;
+        fs.sync_dir(dir)?;
+        // A directory that was made with the log is lost unless its own name is durable.
+        dir.parent().map_or(Ok(()), |parent| fs.sync_dir(parent))
+    }
+
+    /// Everything, one after the other.
+    pub(super) fn run(&self, fs: &Fs) -> io::Result<()> {
+        self.files().try_for_each(File::sync)?;
+        self.sync_names(fs)
     }
 }
 

@@ -111,6 +111,7 @@ impl Log {
             cuts: 0,
             bytes_since_snapshot: 0,
             recovered_bytes: checked_bytes,
+            deleted: Vec::new(),
         };
         if start > log_end_offset {
             // The log start is known to be further than what a crash has left: all of that was deleted already.
@@ -119,8 +120,11 @@ impl Log {
         }
         log.leader_epochs.truncate_from_start(start);
         log.delete_segments_below(fs, start)?;
+        for left in log.take_deleted() {
+            fs.remove_file(&left)?;
+        }
         log.rebuild_producers(fs, from)?;
-        log.release_files();
+        log.rest();
         Ok(log)
     }
 

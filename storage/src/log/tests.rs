@@ -4,6 +4,7 @@ mod checks;
 mod crashes;
 mod golden;
 mod model;
+mod segments;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

@@ -7,6 +7,9 @@
 //!     a.log  [ syncing ]  waiting: 3 callers -> one fdatasync
 //!     b.log  [ syncing ]  waiting: none
 //!
+//! A file whose sync failed fails every later one too: the kernel tells an error once, and whoever asked may not have
+//! waited for the answer.
+//!
 //! **Invariant:** an answer comes from an fdatasync that began after its sync was released.
 
 use std::collections::VecDeque;
@@ -30,6 +33,8 @@ struct State {
     waiting: VecDeque<(File, Vec<Answer>)>,
     /// Files whose fdatasync is under way: a second one beside it would only fight for the same pages.
     syncing: Vec<File>,
+    /// Files whose sync failed, and how.
+    failed: Vec<(File, io::Error)>,
     threads: usize,
     idle_threads: usize,
     closed: bool,
@@ -51,6 +56,11 @@ impl Flushes {
     /// Asks for a sync of `file` that begins from now on.
     pub(super) fn push(self: &Arc<Flushes>, file: File, answer: Answer) {
         let mut state = self.state.lock().expect("nobody panics while holding it");
+        if let Some((_, error)) = state.failed.iter().find(|(failed, _)| failed.is_same(&file)) {
+            // The caller may have stopped waiting.
+            let _ = answer.send(Err(copy(error)));
+            return;
+        }
         if let Some((_, answers)) = state.waiting.iter_mut().find(|(waiting, _)| waiting.is_same(&file)) {
             answers.push(answer);
             return;
@@ -76,11 +86,17 @@ impl Flushes {
             let next = waiting.iter().position(|(file, _)| !syncing.iter().any(|s| s.is_same(file)));
             if let Some((file, answers)) = next.and_then(|index| state.waiting.remove(index)) {
                 state.syncing.push(file.clone());
+                let failed = state.failed.iter().find(|(failed, _)| failed.is_same(&file));
+                let failed = failed.map(|(_, error)| Err(copy(error)));
                 drop(state);
-                answer(answers, &(self.sync_file)(&file));
+                let result = failed.unwrap_or_else(|| (self.sync_file)(&file));
                 state = self.state.lock().expect("nobody panics while holding it");
+                if let Err(error) = &result {
+                    state.failed.push((file.clone(), copy(error)));
+                }
                 // Whoever waits for this file is this thread's next one: it looks again before it rests.
                 state.syncing.retain(|s| !s.is_same(&file));
+                answer(answers, &result);
             } else if state.closed {
                 return;
             } else {
@@ -94,11 +110,11 @@ impl Flushes {
 
 fn answer(waiting: Vec<Answer>, result: &io::Result<()>) {
     for sender in waiting {
-        let copy = match result {
-            Ok(()) => Ok(()),
-            Err(e) => Err(e.raw_os_error().map_or_else(|| e.kind().into(), io::Error::from_raw_os_error)),
-        };
         // The caller may have stopped waiting.
-        let _ = sender.send(copy);
+        let _ = sender.send(result.as_ref().copied().map_err(copy));
     }
+}
+
+fn copy(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }

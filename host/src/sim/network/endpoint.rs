@@ -14,7 +14,7 @@ use super::{Accepting, Network};
 use crate::net::{BoxFuture, ListenerKind, NetSource, ReadKind, WriteKind};
 use crate::sim::executor::{Executor, Life, NodeId};
 use crate::sim::pipe::{PipeReader, PipeWriter, pipe_pair};
-use crate::{Listener, ReadHalf, Stream, WriteHalf};
+use crate::{Listener, ReadHalf, SocketOptions, Stream, WriteHalf};
 
 /// Connections that wait to be accepted, per listener.
 const BACKLOG: usize = 1024;
@@ -100,7 +100,7 @@ fn stream((read, write): (PipeReader, PipeWriter), peer: SocketAddr, local: Sock
 }
 
 impl NetSource for SimNet {
-    fn listen(&self, address: String) -> BoxFuture<'_, io::Result<Listener>> {
+    fn listen(&self, address: String, _: SocketOptions) -> BoxFuture<'_, io::Result<Listener>> {
         Box::pin(async move { self.listen_now(&address) })
     }
 

@@ -12,7 +12,7 @@ use protocol::{ErrorCode, Records};
 use crate::testing::{
     Raw, Site, describe_cluster_request, fetch_request, framed, metadata_request, produce_request, request,
 };
-use crate::{ConnectionQuotas, FrameBudget};
+use crate::{ConnectionLimits, ConnectionQuotas, FrameBudget};
 
 mod memory;
 mod observing;
@@ -432,9 +432,63 @@ fn stop_does_not_wait_for_ever() {
     });
 }
 
+fn limited(change: impl FnOnce(&mut ConnectionLimits)) -> Arc<ConnectionQuotas> {
+    let mut limits = ConnectionLimits::default();
+    change(&mut limits);
+    ConnectionQuotas::new(limits)
+}
+
+#[test]
+fn a_higher_limit_lets_in_who_waits() {
+    let quotas = limited(|limits| limits.connections_max = 1);
+    let shared = Arc::clone(&quotas);
+    let site = Site::new(1, |config| config.quotas = shared);
+    let raws = [site.raw(), site.raw()];
+    let host = site.world.host();
+    site.run(async move {
+        let [a, b] = raws;
+        let (_a, mut b) = (a.await, b.await);
+        b.send(metadata_request(1)).await;
+        assert!(host.clock().timeout(Duration::from_secs(60), b.id()).await.is_err(), "not accepted yet");
+        quotas.set_limits(ConnectionLimits::default());
+        assert_eq!(b.id().await, Some(1));
+    });
+}
+
+#[test]
+fn a_protected_listener_takes_connections_at_the_limit() {
+    let quotas = limited(|limits| limits.connections_max = 1);
+    let site = Site::new(1, |config| (config.quotas, config.is_protected) = (quotas, true));
+    let raws = [site.raw(), site.raw()];
+    site.run(async move {
+        let [a, b] = raws;
+        let (_a, mut b) = (a.await, b.await);
+        b.send(metadata_request(1)).await;
+        assert_eq!(b.id().await, Some(1));
+    });
+}
+
+#[test]
+fn connections_that_come_too_fast_are_served_later() {
+    let quotas = limited(|limits| limits.created_per_second_max = Some(2));
+    let site = Site::new(1, |config| config.quotas = quotas);
+    let raws = [site.raw(), site.raw(), site.raw(), site.raw(), site.raw()];
+    let host = site.world.host();
+    site.run(async move {
+        let began = host.clock().now();
+        for raw in raws {
+            let mut raw = raw.await;
+            raw.send(metadata_request(1)).await;
+            assert_eq!(raw.id().await, Some(1));
+        }
+        let took = host.clock().now() - began;
+        assert!((1000..1700).contains(&took.as_millis()), "two at once, two a second: {took:?}");
+    });
+}
+
 #[test]
 fn too_many_connections_of_one_address_are_closed() {
-    let quotas = ConnectionQuotas::new(100, 2, Default::default());
+    let quotas = limited(|limits| limits.per_ip_max = 2);
     let site = Site::new(1, |config| config.quotas = quotas);
     let raws = [site.raw(), site.raw(), site.raw(), site.raw()];
     let server = site.server.clone();
@@ -454,7 +508,7 @@ fn too_many_connections_of_one_address_are_closed() {
 
 #[test]
 fn at_max_connections_further_ones_wait() {
-    let quotas = ConnectionQuotas::new(2, usize::MAX, Default::default());
+    let quotas = limited(|limits| limits.connections_max = 2);
     let site = Site::new(1, |config| config.quotas = quotas);
     let raws = [site.raw(), site.raw(), site.raw()];
     let host = site.world.host();
