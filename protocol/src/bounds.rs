@@ -135,7 +135,8 @@ pub const CONTROLLER_HAND_OVER_WAIT: Duration = Duration::from_secs(2);
 
 // --- groups
 
-/// Operations of one shard of the group coordinator that are not answered yet, members that wait for others included.
+/// Operations that are queued for one shard of the group coordinator; for JoinGroup and SyncGroup, all that are not answered yet:
+/// members wait for others, and must not keep heartbeats and commits away.
 pub const GROUP_SHARD_OPERATIONS_MAX: usize = 100_000;
 /// A shard that could not write waits so long before it is loaded anew.
 pub const GROUP_RELOAD_WAIT: Duration = Duration::from_millis(100);

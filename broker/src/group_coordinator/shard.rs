@@ -63,8 +63,11 @@ impl Shard {
             Status::Gone => return Err(ErrorCode::NotCoordinator),
             Status::Serving => {}
         }
-        // Members that wait for the others count too: they are a client's requests, kept for it.
-        if queue.callers.len() >= bounds::GROUP_SHARD_OPERATIONS_MAX {
+        // Members that wait for the others are a client's requests, kept for it. A crowd of them keeps more of its kind away,
+        // and not the heartbeats and commits of other groups.
+        let may_wait = matches!(operation, Operation::Join(_) | Operation::Sync(_));
+        let counted = if may_wait { queue.callers.len() } else { queue.operations.len() };
+        if counted >= bounds::GROUP_SHARD_OPERATIONS_MAX {
             return Err(ErrorCode::CoordinatorNotAvailable);
         }
         queue.last_ticket += 1;
