@@ -139,7 +139,7 @@ impl Answer<'_> {
     ) -> Result<Vec<DescribeConfigsResourceResult>, Refusal> {
         topic_name::check(topic).map_err(|why| (ErrorCode::InvalidTopicException, Some(why)))?;
         if self.image.topics.by_name(topic).is_none() {
-            return Err((ErrorCode::UnknownTopicOrPartition, None));
+            return Err((ErrorCode::UnknownTopicOrPartition, Some(String::new())));
         }
         let one = |definition: &Definition| {
             let server_name = config::topic_synonyms(definition.name).first();
@@ -279,6 +279,7 @@ impl Answer<'_> {
         DescribeConfigsResourceResult {
             config_source: source as i8,
             synonyms: told.into_iter().map(synonym).collect(),
+            documentation: None,
             ..Default::default()
         }
     }

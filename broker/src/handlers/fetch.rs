@@ -192,7 +192,7 @@ impl Plan {
             };
             let read = match read {
                 Ok((data, seen)) => OneRead { data, seen: Some(seen) },
-                Err(error) => OneRead { data: self.refused(asked, error), seen: None },
+                Err(error) => OneRead { data: self.failed(asked, partition, error), seen: None },
             };
             pass.bytes += read.bytes();
             match pass.reads.get_mut(place) {
@@ -200,6 +200,30 @@ impl Plan {
                 None => pass.reads.push(read),
             }
         }
+    }
+
+    /// The answer of a partition whose log refused, or was not asked.
+    fn failed(
+        &self,
+        asked: &Asked,
+        partition: &Result<Arc<Partition>, ErrorCode>,
+        error: ErrorCode,
+    ) -> PartitionData {
+        let no_log = self.isolation.is_err() || partition.is_err();
+        let is_gone = partition.as_ref().is_ok_and(|partition| {
+            let image = self.broker.metadata.current();
+            image.topics.by_id(partition.id.topic_id).is_none()
+        });
+        let error = match asked.topic.id() {
+            Some(_) if is_gone => ErrorCode::UnknownTopicId,
+            None if is_gone => ErrorCode::UnknownTopicOrPartition,
+            _ => error,
+        };
+        let mut data = self.refused(asked, error);
+        if no_log {
+            data.aborted_transactions = Some(Vec::new());
+        }
+        data
     }
 
     async fn read_one(

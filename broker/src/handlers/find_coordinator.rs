@@ -15,7 +15,8 @@ use crate::auto_creation;
 use crate::broker::Broker;
 use crate::group_coordinator::TOPIC;
 
-/// Kafka's `CoordinatorType`.
+/// Kafka's `CoordinatorType`: groups, transactions, share groups.
+const COORDINATOR_TYPES: std::ops::RangeInclusive<i8> = 0..=2;
 const GROUP: i8 = 0;
 
 pub async fn handle(
@@ -30,7 +31,11 @@ pub async fn handle(
             Ok(node) => (ErrorCode::None, node),
             Err(error) => (error, (-1, Str::default(), -1)),
         };
-        Coordinator { key: key.clone(), node_id, host, port, error_code: error.code(), ..Default::default() }
+        // Kafka has words where it does not know the type, and an empty text otherwise.
+        let words =
+            if COORDINATOR_TYPES.contains(&request.key_type) { "" } else { "unknown coordinator type" };
+        let (key, error_code, error_message) = (key.clone(), error.code(), Some(Str::from_static(words)));
+        Coordinator { key, node_id, host, port, error_code, error_message, ..Default::default() }
     };
     if cx.version >= 4 {
         let coordinators = request.coordinator_keys.iter().map(find).collect();
@@ -41,7 +46,7 @@ pub async fn handle(
     Reply::Now(FindCoordinatorResponse {
         error_code: found.error_code,
         // The word that Kafka has for success.
-        error_message: is_found.then(|| Str::from_static("NONE")),
+        error_message: if is_found { Some(Str::from_static("NONE")) } else { found.error_message },
         node_id: found.node_id,
         host: found.host,
         port: found.port,

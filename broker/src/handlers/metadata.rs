@@ -15,6 +15,9 @@ use crate::auto_creation;
 use crate::broker::Broker;
 use crate::topic_view::{self, PartitionView};
 
+/// The first version with an error for the whole answer.
+const ERROR_OF_ALL_FROM: i16 = 13;
+
 pub async fn handle(broker: Arc<Broker>, cx: Context, request: MetadataRequest) -> Reply<MetadataResponse> {
     if let Some(refused) = refuse(&cx, &request) {
         return Reply::Now(refused);
@@ -67,7 +70,8 @@ fn refuse(cx: &Context, request: &MetadataRequest) -> Option<MetadataResponse> {
         topic_id: t.topic_id,
         ..Default::default()
     };
-    Some(MetadataResponse { topics: topics.iter().map(topic).collect(), ..Default::default() })
+    let error_code = if cx.version >= ERROR_OF_ALL_FROM { error.code() } else { 0 };
+    Some(MetadataResponse { error_code, topics: topics.iter().map(topic).collect(), ..Default::default() })
 }
 
 struct Answer<'a> {

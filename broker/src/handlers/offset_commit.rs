@@ -129,8 +129,7 @@ fn told(request: &OffsetCommitRequest, code: impl Fn(usize, usize) -> ErrorCode)
             .collect(),
         ..Default::default()
     };
-    OffsetCommitResponse {
-        topics: request.topics.iter().enumerate().map(topic).collect(),
-        ..Default::default()
-    }
+    // Kafka gathers codes by topic: one without partitions is not answered.
+    let asked = request.topics.iter().enumerate().filter(|(_, topic)| !topic.partitions.is_empty());
+    OffsetCommitResponse { topics: asked.map(topic).collect(), ..Default::default() }
 }

@@ -46,7 +46,7 @@ pub async fn handle(broker: Arc<Broker>, cx: Context, mut request: ProduceReques
     let refusal = refuse_all(&cx, &request);
     let mut response = ProduceResponse::default();
     let mut waiting = Vec::new();
-    for topic in &request.topic_data {
+    for topic in request.topic_data.iter().filter(|topic| !topic.partition_data.is_empty()) {
         let at = response.responses.len();
         let mut partitions = Vec::with_capacity(topic.partition_data.len());
         for data in &topic.partition_data {
@@ -271,8 +271,10 @@ fn invalid(index: i32, partition: &Partition, error: &batch::AppendError) -> Par
     partition.metrics.refused(error);
     let mut answer = refused(index, error.code());
     // Kafka tells the log start only when the batch got as far as the log.
-    let before_the_log =
-        matches!(error, E::BatchCount(_) | E::OldFormat(_) | E::Corrupt(_) | E::TooLarge { .. });
+    let before_the_log = matches!(
+        error,
+        E::BatchCount(_) | E::OldFormat(_) | E::Corrupt(_) | E::TooLarge { .. } | E::ZstdBefore7(_)
+    );
     if !before_the_log {
         answer.log_start_offset = partition.offsets().log_start.0;
     }
@@ -282,7 +284,9 @@ fn invalid(index: i32, partition: &Partition, error: &batch::AppendError) -> Par
         ..Default::default()
     };
     answer.record_errors = error.record_errors().iter().map(record_error).collect();
-    if !answer.record_errors.is_empty() {
+    // And it has words for records that are refused, and for bytes that are no batch; not for a wrong CRC.
+    let is_no_batch = matches!(error, E::Corrupt(what) if !matches!(what, batch::BatchError::Crc { .. }));
+    if !answer.record_errors.is_empty() || is_no_batch {
         answer.error_message = Some(Str::from(error.to_string()));
     }
     answer

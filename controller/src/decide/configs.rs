@@ -312,8 +312,9 @@ fn check_exists(context: &Context<'_>, resource: &ConfigResource) -> Result<(), 
             let known = cluster.broker(id).is_some()
                 || cluster.controller(id).is_some()
                 || id == context.settings.node_id;
+            // A broker of Kafka takes no id but its own before its controller is asked; both are one here.
             let message = format!("No node with id {id} found.");
-            if known { Ok(()) } else { Err(Refusal::new(ErrorCode::BrokerIdNotRegistered, message)) }
+            if known { Ok(()) } else { Err(Refusal::new(ErrorCode::InvalidRequest, message)) }
         }
         _ => Ok(()),
     }

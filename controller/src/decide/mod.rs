@@ -87,7 +87,7 @@ impl Refusal {
 
     /// The message as answers carry it.
     pub(crate) fn text(&self) -> Option<Str> {
-        Some(Str::from(self.message.as_str()))
+        (!self.message.is_empty()).then(|| Str::from(self.message.as_str()))
     }
 }
 

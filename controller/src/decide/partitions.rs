@@ -50,9 +50,8 @@ fn grow(
     request: &CreatePartitionsTopic,
     random: &mut Random<'_>,
 ) -> Result<Vec<Record>, Refusal> {
-    let topic = context.image.topics.by_name(&request.name).ok_or_else(|| {
-        Refusal::new(ErrorCode::UnknownTopicOrPartition, "This server does not host this topic-partition.")
-    })?;
+    let unknown = || Refusal::new(ErrorCode::UnknownTopicOrPartition, "");
+    let topic = context.image.topics.by_name(&request.name).ok_or_else(unknown)?;
     let present = topic.partition_count();
     let invalid = |message| Err(Refusal::new(ErrorCode::InvalidPartitions, message));
     if request.count == present {

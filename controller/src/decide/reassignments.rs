@@ -104,8 +104,7 @@ fn cancel(
     partition: &Partition,
 ) -> Result<Option<Record>, Refusal> {
     if !partition.is_reassigning() {
-        let message = "No partition reassignment is in progress.";
-        return Err(Refusal::new(ErrorCode::NoReassignmentInProgress, message));
+        return Err(Refusal::new(ErrorCode::NoReassignmentInProgress, ""));
     }
     let rules = Rules::of(context, topic);
     let kept = |ids: &[i32]| -> Vec<i32> {

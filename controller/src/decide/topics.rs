@@ -112,8 +112,8 @@ impl NewTopic {
         topic: &CreatableTopic,
         with_configs: bool,
     ) -> CreatableTopicResult {
-        let result =
-            CreatableTopicResult { name: topic.name.clone(), topic_id: self.id, ..Default::default() };
+        let (name, topic_id) = (topic.name.clone(), self.id);
+        let result = CreatableTopicResult { name, topic_id, error_message: None, ..Default::default() };
         if !with_configs {
             let topic_config_error_code = ErrorCode::TopicAuthorizationFailed.code();
             return CreatableTopicResult { topic_config_error_code, configs: None, ..result };

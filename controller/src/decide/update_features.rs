@@ -39,7 +39,8 @@ pub fn update_features(
     }
     let ok = |update: &FeatureUpdateKey| UpdatableFeatureResult {
         feature: update.feature.clone(),
-        error_message: None,
+        // The word that Kafka has for success, once there was a place for it.
+        error_message: (version > 0).then(|| Str::from_static("NONE")),
         ..Default::default()
     };
     let results = if version < WITHOUT_RESULTS_FROM {

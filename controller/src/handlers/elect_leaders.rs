@@ -2,15 +2,31 @@
 
 use std::sync::Arc;
 
+use protocol::messages::elect_leaders_request::TopicPartitions;
+use protocol::messages::elect_leaders_response::{PartitionResult, ReplicaElectionResult};
 use protocol::messages::{ElectLeadersRequest, ElectLeadersResponse};
 use wire::Context;
 
 use crate::decide;
-use crate::node::Node;
+use crate::node::{Node, told};
 
 pub async fn handle(node: Arc<Node>, _cx: Context, request: ElectLeadersRequest) -> ElectLeadersResponse {
+    let partitions = request.topic_partitions.clone().unwrap_or_default();
     match node.perform(move |context, _| decide::elect_leaders(context, &request)).await {
         Ok(answer) => answer,
-        Err(error) => ElectLeadersResponse { error_code: error.code().code(), ..Default::default() },
+        Err(error) => {
+            let (error_code, error_message) = told(&error);
+            let refused = |topic: &TopicPartitions| {
+                let one = |id: &i32| PartitionResult {
+                    partition_id: *id,
+                    error_code,
+                    error_message: error_message.clone(),
+                };
+                let partition_result = topic.partitions.iter().map(one).collect();
+                ReplicaElectionResult { topic: topic.topic.clone(), partition_result }
+            };
+            let replica_election_results = partitions.iter().map(refused).collect();
+            ElectLeadersResponse { error_code, replica_election_results, ..Default::default() }
+        }
     }
 }

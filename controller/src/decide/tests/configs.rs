@@ -71,7 +71,7 @@ fn changes_that_cannot_be_are_refused() {
     world.create("t", &[&[1]]);
     let cases = [
         (set(2, "u", "retention.ms", Some("1")), UnknownTopicOrPartition, "The topic 'u' does not exist."),
-        (set(4, "9", "log.retention.ms", Some("1")), BrokerIdNotRegistered, "No node with id 9 found."),
+        (set(4, "9", "log.retention.ms", Some("1")), InvalidRequest, "No node with id 9 found."),
         (
             change(2, "t", &[("retention.ms", 0, Option::None)]),
             InvalidRequest,
