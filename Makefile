@@ -8,7 +8,7 @@ SEEDS ?= 5000
 SECONDS_PER_TARGET ?= 60
 ROUNDS ?= 2
 
-.PHONY: help run build deps test-deps test verify fix sim fuzz bench clean-data
+.PHONY: help run build deps test-deps test verify fix sim differential differential-random fuzz bench clean-data
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,12 @@ fix: ## rewrite the format and what clippy can mend by itself
 
 sim: deps ## the simulations: SEED=n replays one seed, otherwise SEEDS=5000 of them
 	WEIR_SIM_SEED=$(SEED) WEIR_SIM_SEEDS=$(SEEDS) cargo test --release --locked -p storage -p controller -p tests sim -- --nocapture
+
+differential: build test-deps ## ask a real Kafka 4.3.1 the requests of tests/differential and record its answers
+	DIFFERENTIAL=record cargo test --release --locked -p tests --test differential
+
+differential-random: build test-deps ## 20,000 random requests to both, REQUESTS=n SEED=n
+	DIFFERENTIAL=kafka DIFFERENTIAL_REQUESTS=$(or $(REQUESTS),20000) DIFFERENTIAL_SEED=$(or $(SEED),1) cargo test --release --locked -p tests --test differential
 
 fuzz: ## cargo-fuzz on every decoder, SECONDS_PER_TARGET=60 each (needs a nightly toolchain and cargo-fuzz)
 	cd protocol && for t in $$(cargo +nightly fuzz list); do cargo +nightly fuzz run $$t -- -max_total_time=$(SECONDS_PER_TARGET) || exit 1; done

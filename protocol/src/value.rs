@@ -16,7 +16,7 @@ use bytes::Bytes;
 use crate::schema::{self, Field, Kind, Message};
 use crate::{ApiKey, Uuid};
 
-pub use json::{JsonError, base64, from_json, to_json};
+pub use json::{JsonError, base64, field_name, from_json, to_json};
 pub use random::{populated, random};
 pub use read::decode;
 pub use write::encode;

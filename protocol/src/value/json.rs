@@ -18,7 +18,7 @@ pub struct JsonError {
 }
 
 /// Kafka's JSON name of a field.
-pub(super) fn field_name(name: &str) -> String {
+pub fn field_name(name: &str) -> String {
     let mut chars = name.chars();
     chars.next().map_or(String::new(), |first| first.to_lowercase().chain(chars).collect())
 }

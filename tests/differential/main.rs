@@ -1,0 +1,256 @@
+//! The differential suite: the same requests to Apache Kafka 4.3.1 and to Weir, the answers compared field by field.
+//!
+//! Plain `cargo test` compares with Kafka's recorded answers. With `CI=true` or `DIFFERENTIAL=kafka` a real Kafka is asked
+//! as well; `DIFFERENTIAL=record` writes the recordings and `docs/conformance.md` anew, `DIFFERENTIAL=page` the page alone.
+//! `SCENARIOS=word` plays the files and scenarios with that word in their names. The README says more.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::unwrap_used, unreachable_pub)]
+
+mod compare;
+mod files;
+mod generate;
+mod mask;
+mod page;
+mod peers;
+mod play;
+mod recorded;
+mod scenario;
+mod text;
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use compare::{Accepted, Difference};
+use play::{NOT_SENT, Outcome, Side, play};
+use protocol::ApiKey;
+use recorded::Recording;
+use scenario::Scenario;
+use serde_json::Value as Json;
+use tests::process::{Node, root, runtimes};
+
+/// The file that is played first and always: it ends when the coordinators are there.
+const START: &str = "00_start";
+
+/// A scenario that takes longer is told: something did not come that was waited for.
+const SLOW: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// How many random requests are sent to both: `DIFFERENTIAL_REQUESTS` says more. Too many of the differences that they find are
+/// not mended yet (README, Not yet).
+const REQUESTS: u64 = 0;
+
+fn here() -> PathBuf {
+    root().join("tests/differential")
+}
+
+/// Which scenarios are played, and against what.
+struct Suite {
+    scenarios: Vec<Scenario>,
+    /// Everything, and not what `SCENARIOS` chose.
+    whole: bool,
+}
+
+impl Suite {
+    fn read() -> Suite {
+        let mut scenarios = scenario::read_all(&here().join("scenarios"));
+        let chosen = std::env::var("SCENARIOS").unwrap_or_default();
+        scenarios.retain(|s| s.file == START || s.name.contains(&chosen) || s.file.contains(&chosen));
+        assert!(!scenarios.is_empty(), "no scenario is called {chosen}");
+        Suite { scenarios, whole: chosen.is_empty() }
+    }
+
+    fn play(&self, side: &Side) -> Recording {
+        let timed = |s: &Scenario| {
+            let start = std::time::Instant::now();
+            let outcomes = play(side, s);
+            if start.elapsed() > SLOW {
+                let told =
+                    format!("{}.scn: {} took {:?} on port {}\n", s.file, s.name, start.elapsed(), side.port);
+                std::io::stderr().write_all(told.as_bytes()).ok();
+            }
+            (s.name.clone(), outcomes)
+        };
+        self.scenarios.iter().map(timed).collect()
+    }
+
+    fn record(&self, kafka: &Recording) {
+        let mut files: BTreeMap<&str, Vec<&Scenario>> = BTreeMap::new();
+        self.scenarios.iter().for_each(|s| files.entry(&s.file).or_default().push(s));
+        let mut known = recorded::read_all(&here().join("recorded"));
+        known.extend(kafka.clone());
+        let all = scenario::read_all(&here().join("scenarios"));
+        for file in files.keys() {
+            let scenarios: Vec<&Scenario> = all.iter().filter(|s| s.file == *file).collect();
+            let path = here().join(format!("recorded/{file}.txt"));
+            std::fs::write(path, recorded::text(&scenarios, &known)).expect("a recording is written");
+        }
+    }
+
+    /// Steps that could not be sent to Kafka: the scenario is wrong.
+    fn unsound(&self, kafka: &Recording) -> Vec<String> {
+        let is_wrong = |o: &&Outcome| o.answer.as_str().is_some_and(|text| text.starts_with(NOT_SENT));
+        let wrong = |s: &Scenario| {
+            let outcomes = kafka.get(&s.name).into_iter().flatten().filter(is_wrong);
+            outcomes.map(|o| format!("{} ({}) {}: {}", s.file, s.name, o.what, o.answer)).collect::<Vec<_>>()
+        };
+        self.scenarios.iter().flat_map(wrong).collect()
+    }
+
+    fn differences(&self, kafka: &Recording, weir: &Recording) -> Vec<Difference> {
+        let of = |s: &Scenario| {
+            let side = |recording: &'static str, all: &Recording| {
+                all.get(&s.name).cloned().unwrap_or_else(|| panic!("{recording} has no scenario {}", s.name))
+            };
+            compare::scenario(s, &side("the recording", kafka), &side("Weir", weir))
+        };
+        self.scenarios.iter().flat_map(of).collect()
+    }
+}
+
+/// `DIFFERENTIAL`: `kafka` asks a real Kafka too, `record` writes down what it says, `page` writes the page.
+fn mode() -> String {
+    std::env::var("DIFFERENTIAL").unwrap_or_default()
+}
+
+/// Whether a real Kafka is asked: by wish, or in CI.
+fn with_kafka() -> bool {
+    let wished = ["kafka", "record"].contains(&mode().as_str());
+    (wished || std::env::var_os("CI").is_some()) && runtimes::have("kafka")
+}
+
+/// The two nodes, for the length of a test.
+struct Nodes {
+    weir: Node,
+    kafka: Option<peers::Kafka>,
+}
+
+impl Nodes {
+    fn start() -> Nodes {
+        std::thread::scope(|threads| {
+            let kafka = threads.spawn(|| with_kafka().then(peers::Kafka::start));
+            let weir = peers::weir(&[]);
+            Nodes { weir, kafka: kafka.join().expect("Kafka starts") }
+        })
+    }
+
+    /// What each answered.
+    fn play(&self, suite: &Suite) -> (Recording, Option<Recording>) {
+        std::thread::scope(|threads| {
+            let weir = threads.spawn(|| suite.play(&peers::side_of(&self.weir)));
+            let kafka = self.kafka.as_ref().map(|kafka| suite.play(&kafka.side()));
+            (weir.join().expect("Weir is played against"), kafka)
+        })
+    }
+
+    /// Random requests to both: the first difference of each story, with the lines that a scenario needs.
+    fn play_stories(&self, served: &[ApiKey], accepted: &Accepted) -> Vec<String> {
+        let number =
+            |name: &str, or: u64| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(or);
+        let (seed, count) = (number("DIFFERENTIAL_SEED", 1), number("DIFFERENTIAL_REQUESTS", REQUESTS));
+        let stories = generate::stories(seed, count as usize, served);
+        let suite = Suite { scenarios: stories, whole: false };
+        let (weir, kafka) = self.play(&suite);
+        let Some(kafka) = kafka else { return Vec::new() };
+        let first = |story: &Scenario| {
+            let differences = compare::scenario(story, &kafka[&story.name], &weir[&story.name]);
+            let first = differences.into_iter().find(|d| accepted.reason(d).is_none())?;
+            Some(format!("{first}\n    as a line of a scenario: {}", generate::line(story, first.line)))
+        };
+        suite.scenarios.iter().filter_map(first).collect()
+    }
+
+    /// Lines of Weir's log that tell of a panic.
+    fn panics(&self) -> Vec<String> {
+        let log = self.weir.log();
+        log.lines().filter(|l| l.contains("panicked")).map(|l| format!("Weir: {l}")).collect()
+    }
+}
+
+#[test]
+fn weir_answers_as_kafka_does() {
+    let suite = Suite::read();
+    let nodes = Nodes::start();
+    let (weir, kafka) = nodes.play(&suite);
+    let recorded = match &kafka {
+        Some(kafka) if mode() == "record" => {
+            suite.record(kafka);
+            kafka.clone()
+        }
+        _ => recorded::read_all(&here().join("recorded")),
+    };
+    let mut faults = suite.unsound(&recorded);
+    let accepted = Accepted::read(&here().join("accepted.txt"));
+    let differences = suite.differences(&recorded, &weir);
+    let unexplained = differences.iter().filter(|d| accepted.reason(d).is_none());
+    faults.extend(unexplained.map(Difference::to_string));
+    for difference in kafka.iter().flat_map(|kafka| suite.differences(kafka, &recorded)) {
+        faults.push(format!("Kafka answers otherwise than recorded (here \"Weir\"): {difference}"));
+    }
+    if suite.whole {
+        let served = page::served(&weir);
+        let served: Vec<ApiKey> =
+            ApiKey::all().filter(|key| served.contains(&i64::from(key.code()))).collect();
+        assert!(served.len() > 30, "ApiVersions tells what is served: {served:?}");
+        faults.extend(nodes.play_stories(&served, &accepted));
+        faults.extend(accepted.unused().iter().map(|e| format!("no difference needs this any more: {e}")));
+        faults.extend(check_page(page::text(&weir, &differences, &accepted)));
+    }
+    faults.extend(nodes.panics());
+    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+}
+
+/// Writes the page, or says that it is old.
+fn check_page(page: String) -> Option<String> {
+    let path = root().join("docs/conformance.md");
+    if ["record", "page"].contains(&mode().as_str()) {
+        std::fs::write(&path, page).expect("the page is written");
+        return None;
+    }
+    let is_old = std::fs::read_to_string(&path).unwrap_or_default() != page;
+    is_old.then(|| {
+        "docs/conformance.md is not what the suite says now: write it with DIFFERENTIAL=page".to_owned()
+    })
+}
+
+/// The paths at which a node that was changed differs from what is recorded, beyond what is accepted.
+fn found(scenarios: &[&str], settings: &[&str], lie: Option<fn(&str, &mut Json)>) -> Vec<String> {
+    let mut scenarios_read = scenario::read_all(&here().join("scenarios"));
+    scenarios_read.retain(|s| scenarios.contains(&s.name.as_str()));
+    assert_eq!(scenarios_read.len(), scenarios.len(), "they are there: {scenarios:?}");
+    let suite = Suite { scenarios: scenarios_read, whole: false };
+    let node = peers::weir(settings);
+    let weir = suite.play(&Side { lie, ..peers::side_of(&node) });
+    let recorded = recorded::read_all(&here().join("recorded"));
+    let accepted = Accepted::read(&here().join("accepted.txt"));
+    let differences = suite.differences(&recorded, &weir);
+    let unexplained = differences.into_iter().filter(|d| accepted.reason(d).is_none());
+    unexplained.map(|d| format!("{}: {}", d.what, d.path)).collect()
+}
+
+#[test]
+fn a_changed_error_code_is_found() {
+    let wrong_code = |what: &str, answer: &mut Json| {
+        if what == "Metadata 9" && answer["topics"][0]["errorCode"] == 17 {
+            answer["topics"][0]["errorCode"] = Json::from(3);
+        }
+    };
+    let found = found(&["metadata-of-unknown-topics"], &[], Some(wrong_code));
+    assert!(!found.is_empty() && found.iter().all(|f| f == "Metadata 9: topics[0].errorCode"), "{found:?}");
+}
+
+#[test]
+fn a_changed_default_is_found() {
+    let found = found(&["create-topics"], &["num.partitions=2"], None);
+    assert!(found.contains(&"CreateTopics 7: topics[0].numPartitions".to_owned()), "{found:?}");
+}
+
+#[test]
+fn a_changed_range_of_versions_is_found() {
+    let short = |what: &str, answer: &mut Json| {
+        if what == "ApiVersions 4" {
+            let fetch = answer["apiKeys"].as_array_mut().into_iter().flatten().find(|row| row["apiKey"] == 1);
+            fetch.expect("Fetch is offered")["maxVersion"] = Json::from(17);
+        }
+    };
+    let found = found(&["api-versions"], &[], Some(short));
+    assert_eq!(found, ["ApiVersions 4: apiKeys[1].maxVersion"]);
+}
