@@ -68,6 +68,9 @@ fn the_time_of_an_answer_is_told_by_where_it_went() {
         desk.host.clock().sleep(Duration::from_secs(5)).await;
         desk.commits.add_permits(1);
         assert_eq!((raw.id().await, raw.id().await), (Some(0), Some(1)));
+        drop(raw);
+        // The server sees the end a little later.
+        desk.host.clock().sleep(Duration::from_secs(1)).await;
     });
     let told = notes.answered.lock().unwrap().clone();
     let [produce, metadata] = &told[..] else { panic!("two answers: {told:?}") };
