@@ -201,6 +201,14 @@ impl Log {
         self.leader_epochs.latest()
     }
 
+    /// The leader epoch of the last record; None if there is none. What a follower tells with its fetches.
+    pub fn last_record_epoch(&self) -> Option<i32> {
+        if self.log_end_offset == self.log_start_offset {
+            return None;
+        }
+        self.leader_epochs.epoch_of(self.log_end_offset - 1)
+    }
+
     /// The leader epochs and where each began.
     pub fn leader_epochs(&self) -> &[(i32, i64)] {
         self.leader_epochs.entries()

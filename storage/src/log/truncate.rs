@@ -42,6 +42,7 @@ impl Log {
     /// When writing or syncing fails; the log has failed then.
     pub fn truncate_to(&mut self, fs: &Fs, end: Offset) -> io::Result<()> {
         if end.0 >= self.log_end_offset {
+            self.forget_empty_epochs();
             return Ok(());
         }
         if end.0 < self.local_log_start_offset {
@@ -78,6 +79,12 @@ impl Log {
             log.begin_cut(fs)?;
             log.restart(fs, start.0)
         })
+    }
+
+    /// Forgets leader epochs that begin at the log end: a leader that wrote nothing in its epoch noted it there, and what
+    /// another one gives instead may be of an older epoch.
+    pub fn forget_empty_epochs(&mut self) {
+        self.leader_epochs.truncate_from_end(self.log_end_offset);
     }
 
     fn begin_cut(&self, fs: &Fs) -> io::Result<()> {
