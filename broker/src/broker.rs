@@ -23,12 +23,14 @@ use crate::config::{BrokerConfig, Listener};
 use crate::controller_link::{self, ControllerEndpoints, ControllerLink, Identity};
 use crate::fetch_sessions::FetchSessions;
 use crate::group_coordinator::GroupCoordinator;
+use crate::isr_changes::{self, IsrChanges};
 use crate::log_cleanup;
 use crate::log_dirs::{self, LogDirs};
 use crate::metadata_cache::MetadataCache;
 use crate::metrics::collect::{QuorumSource, Sources};
 use crate::metrics::{Metrics, Watcher};
 use crate::producer_ids::ProducerIds;
+use crate::replica_fetchers::{self, ReplicaFetchers};
 use crate::replicas::Replicas;
 use crate::telemetry::Telemetry;
 use crate::{checkpoints, dispatch, http, listeners, room};
@@ -54,6 +56,7 @@ pub struct Broker {
     pub log_dirs: Arc<LogDirs>,
     pub metadata: Arc<MetadataCache>,
     pub replicas: Arc<Replicas>,
+    pub isr_changes: Arc<IsrChanges>,
     pub groups: Arc<GroupCoordinator>,
     pub link: Arc<ControllerLink>,
     pub metrics: Arc<Metrics>,
@@ -102,10 +105,19 @@ impl Broker {
             previous_broker_epoch: log_dirs.previous_broker_epoch(),
         };
         let link = Arc::new(ControllerLink::new(host, identity, &controllers));
-        let server = Arc::clone(&config.server);
-        let replicas =
-            Replicas::new(host, config.node_id, server, Arc::clone(&log_dirs), Arc::clone(&metrics));
-        let (replicas, metadata) = (Arc::new(replicas), Arc::new(MetadataCache::default()));
+        let metadata = Arc::new(MetadataCache::default());
+        let fetchers = ReplicaFetchers::new(replica_fetchers::Surroundings {
+            host: host.clone(),
+            node_id: config.node_id,
+            server: Arc::clone(&config.server),
+            listener: config.inter_broker_listener.clone(),
+            metadata: Arc::clone(&metadata),
+            link: Arc::clone(&link),
+            log_dirs: Arc::clone(&log_dirs),
+        });
+        let (dirs, of_topics) = (Arc::clone(&log_dirs), Arc::clone(&metrics));
+        let replicas = Replicas::new(host, &config, dirs, fetchers, of_topics);
+        let replicas = Arc::new(replicas);
         let groups = GroupCoordinator::new(host, config.node_id, &config.server, &metadata, &replicas);
         let broker = Arc::new(Broker {
             host: host.clone(),
@@ -114,6 +126,7 @@ impl Broker {
             metadata,
             replicas,
             fetch_sessions: FetchSessions::new(host, session_slots(&config)),
+            isr_changes: Arc::default(),
             producer_ids: ProducerIds::new(Arc::clone(&link)),
             auto_creation: AutoCreation::default(),
             table: Arc::new(dispatch::table()),
@@ -156,6 +169,12 @@ impl Broker {
             self.host.spawn("log dir room", room::watch(Arc::clone(self))),
             self.host.spawn("log dir failures", tell_failures(Arc::clone(self))),
         ];
+        let (changes, lag_max) = (&self.isr_changes, self.replicas.lag_max());
+        let ask = Arc::clone(changes).run(self.host.clone(), Arc::clone(link));
+        tasks.push(self.host.spawn("isr changes", ask));
+        let (host, replicas) = (self.host.clone(), Arc::clone(&self.replicas));
+        let shrink = isr_changes::shrink(host, replicas, Arc::clone(changes), lag_max);
+        tasks.push(self.host.spawn("isr shrink", shrink));
         if let Some(http) = http {
             tasks.push(self.host.spawn(
                 "http",

@@ -12,6 +12,8 @@ use protocol::config::{
 };
 use protocol::{Str, Uuid};
 
+use crate::broken::Broken;
+
 /// What is wrong with the settings.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
@@ -61,6 +63,8 @@ pub struct BrokerConfig {
     pub fetch_bytes_max: u64,
     /// `weir.http.address`; None: no HTTP, as in a simulation.
     pub http_address: Option<String>,
+    /// What a simulation breaks on purpose.
+    pub broken: Broken,
     /// The static values, below the dynamic ones of the Image.
     pub server: Arc<Configs>,
 }
@@ -87,6 +91,7 @@ impl BrokerConfig {
             heartbeat_interval: millis("broker.heartbeat.interval.ms"),
             fetch_bytes_max: u64::try_from(server.int("fetch.max.bytes")).unwrap_or(0),
             http_address: server.opt_string("weir.http.address").filter(|address| !address.is_empty()),
+            broken: Broken::default(),
             server: Arc::new(server),
         })
     }

@@ -3,6 +3,7 @@
 //! ```text
 //!                      .-- heartbeat --> register, heartbeat          (its end tells the controller that we are gone)
 //!   active controller <--- follow -----> Fetch, FetchSnapshot         (long polls; tells who is active)
+//!                      |-- isr --------> AlterPartition                (commits wait for it)
 //!                      '-- forward ----> Envelope, AllocateProducerIds
 //! ```
 //! Each purpose has a connection of its own, since answers come in the order of requests. All go to the one controller that
@@ -21,7 +22,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use host::{Host, Instant};
-use protocol::messages::{AllocateProducerIdsRequest, AllocateProducerIdsResponse, EnvelopeRequest};
+use protocol::messages::{
+    AllocateProducerIdsRequest, AllocateProducerIdsResponse, AlterPartitionRequest, AlterPartitionResponse,
+    EnvelopeRequest,
+};
 use protocol::{ErrorCode, Uuid, bounds};
 use tokio::sync::{Notify, watch};
 use wire::client::{CallError, Node, NodeOptions, Target};
@@ -54,6 +58,7 @@ impl ControllerEndpoints {
 struct Lines {
     heartbeat: Node,
     follow: Node,
+    isr: Node,
     forward: Node,
 }
 
@@ -99,8 +104,12 @@ impl ControllerLink {
             ..NodeOptions::default()
         };
         let node = |target: &Target| Node::new(host, target.clone(), options.clone());
-        let lines =
-            |target: &Target| Lines { heartbeat: node(target), follow: node(target), forward: node(target) };
+        let lines = |target: &Target| Lines {
+            heartbeat: node(target),
+            follow: node(target),
+            isr: node(target),
+            forward: node(target),
+        };
         let lines: BTreeMap<i32, Lines> = endpoints.nodes.iter().map(|(id, t)| (*id, lines(t))).collect();
         let first = *lines.keys().next().expect("a cluster has a controller");
         ControllerLink {
@@ -124,7 +133,7 @@ impl ControllerLink {
 
     /// `id` is not active: `hint` is, if it is known, or the next one is tried.
     fn is_not_active(&self, id: i32, hint: Option<i32>) {
-        self.active.send_if_modified(|active| {
+        let is_another = self.active.send_if_modified(|active| {
             if *active != id {
                 return false;
             }
@@ -133,6 +142,10 @@ impl ControllerLink {
             let next = next.expect("there is at least this one");
             std::mem::replace(active, next) != next
         });
+        if is_another {
+            // A new active controller has not heard of this broker: the sooner it does, the surer it is of who is gone.
+            self.beat_now.notify_one();
+        }
     }
 
     /// Node id and epoch of this broker's registration.
@@ -148,10 +161,15 @@ impl ControllerLink {
         &self.identity.log_dirs
     }
 
+    /// Metadata up to `end_offset` holds the registration of this broker.
+    pub fn knows_registration(&self, end_offset: i64) -> bool {
+        let epoch = self.broker_epoch();
+        epoch >= 0 && end_offset > epoch
+    }
+
     /// The broker has the metadata up to `end_offset`, and its partitions follow it.
     pub fn applied(&self, end_offset: i64) {
-        let epoch = self.broker_epoch();
-        if epoch >= 0 && end_offset > epoch && !self.caught_up.swap(true, Ordering::SeqCst) {
+        if self.knows_registration(end_offset) && !self.caught_up.swap(true, Ordering::SeqCst) {
             self.beat_now.notify_one();
         }
     }
@@ -179,6 +197,19 @@ impl ControllerLink {
             }
             self.pause_before(deadline, bounds::CONTROLLER_RETRY_WAIT).await?;
         }
+    }
+
+    /// Changes of ISRs, asked for once. NOT_CONTROLLER is an answer like others: the next call asks another controller.
+    pub async fn alter_partition(
+        &self,
+        request: &AlterPartitionRequest,
+    ) -> Result<AlterPartitionResponse, CallError> {
+        let id = self.active();
+        let answer = self.lines(id).isr.call(request).await?;
+        if answer.error_code == ErrorCode::NotController.code() {
+            self.is_not_active(id, None);
+        }
+        Ok(answer)
     }
 
     /// Sends a client's request on to the active controller; returns the frame of its answer. Sent again as long as no

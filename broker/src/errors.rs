@@ -75,6 +75,7 @@ impl Coded for OffsetError {
     fn code(&self) -> ErrorCode {
         match self {
             OffsetError::Leader(error) => error.code(),
+            OffsetError::NotAvailable => ErrorCode::OffsetNotAvailable,
             OffsetError::Io(_) | OffsetError::Disk(_) => ErrorCode::KafkaStorageError,
         }
     }

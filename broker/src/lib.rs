@@ -9,6 +9,7 @@
 #![allow(clippy::needless_update)] // Messages grow with Kafka: a field that is new must not break the build.
 
 pub mod auto_creation;
+mod broken;
 mod broker;
 mod checkpoints;
 pub mod config;
@@ -22,6 +23,7 @@ pub mod forwarding;
 pub mod group_coordinator;
 pub mod handlers;
 mod http;
+pub mod isr_changes;
 mod listeners;
 pub mod log_cleanup;
 mod log_dirs;
@@ -29,6 +31,7 @@ pub mod metadata_cache;
 pub mod metrics;
 pub mod partition;
 pub mod producer_ids;
+pub mod replica_fetchers;
 pub mod replicas;
 pub mod room;
 pub mod telemetry;
@@ -36,6 +39,7 @@ pub mod topic_settings;
 pub mod topic_view;
 pub mod waiters;
 
+pub use broken::Broken;
 pub use broker::{Broker, StartError};
 pub use config::{BrokerConfig, ConfigError};
 pub use controller_link::ControllerEndpoints;

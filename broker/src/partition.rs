@@ -14,27 +14,35 @@
 //! smallest log end of its ISR and never goes back within a leader's time.
 
 mod admin;
+mod follower;
+mod followers;
+mod isr;
 mod measure;
 mod read;
 mod role;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
-use host::{Disk, DiskGone, Fs};
+use host::{Clock, Disk, DiskGone, Fs};
 use metadata::Image;
 use protocol::batch::{AppendRules, Batch};
 use protocol::config::Configs;
 use protocol::ids::{LeaderEpoch, Offset, PartitionId};
 use protocol::{Str, Uuid};
 use storage::{Appended, Log};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
+use crate::broken::Broken;
 use crate::metrics::TopicMetrics;
 use crate::topic_settings::TopicSettings;
 use crate::waiters::{Commit, Isolation, Parked, Waiters};
 
 pub use admin::{DeleteRecordsError, ReplayError};
+pub use follower::{FollowError, Position, Replicated};
+pub use followers::FollowerFetch;
+pub use isr::{IsrChange, IsrOutcome};
 pub use measure::{LogMeasure, Measure};
 pub use read::{Fetched, LeaderError, OffsetError, OffsetQuery, ReadError, ReadRequest};
 pub use role::{Registration, Role};
@@ -67,6 +75,15 @@ pub struct Produced {
     pub leader_epoch: i32,
 }
 
+/// What a partition keeps its followers by.
+#[derive(Clone, Debug)]
+pub struct Keeping {
+    pub clock: Clock,
+    /// `replica.lag.time.max.ms`
+    pub lag_max: Duration,
+    pub broken: Broken,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Partition {
@@ -79,6 +96,8 @@ pub struct Partition {
     disk: Disk,
     log: Mutex<Log>,
     state: Mutex<State>,
+    /// A follower tells another log start.
+    log_start_moved: Notify,
 }
 
 #[derive(Debug)]
@@ -88,7 +107,13 @@ pub(crate) struct State {
     partition_epoch: i32,
     replicas: Vec<i32>,
     isr: Vec<i32>,
+    /// A change of the ISR that is on its way.
+    pending: Option<IsrChange>,
     node_id: i32,
+    clock: Clock,
+    /// `replica.lag.time.max.ms`
+    lag_max: Duration,
+    broken: Broken,
     log_start: Offset,
     log_end: Offset,
     flushed_end: Offset,
@@ -96,8 +121,14 @@ pub(crate) struct State {
     last_stable: Offset,
     /// The high watermark counts flushed ends (`weir.flush.on.acknowledge`).
     counts_flushed: bool,
-    /// The log ends of followers, as their fetches tell.
-    follower_ends: std::collections::BTreeMap<i32, Offset>,
+    /// `min.insync.replicas`: with fewer in sync nothing is committed.
+    min_insync_replicas: usize,
+    /// While this is the leader.
+    followers: followers::Followers,
+    /// Where the log ended when this leader's epoch began.
+    epoch_start: Offset,
+    /// The epoch of the last record, or -1.
+    last_record_epoch: i32,
     /// A segment was finished: the sooner it is durable, the less is read after a crash.
     wants_flush: bool,
     /// Appended, but not readable yet.
@@ -138,6 +169,7 @@ impl Partition {
         topic: Str,
         (log_dir, directory_id): (PathBuf, Uuid),
         disk: Disk,
+        Keeping { clock, lag_max, broken }: Keeping,
         metrics: Arc<TopicMetrics>,
         log: Log,
     ) -> Partition {
@@ -147,14 +179,21 @@ impl Partition {
             partition_epoch: -1,
             replicas: Vec::new(),
             isr: Vec::new(),
+            pending: None,
             node_id: -1,
+            clock,
+            lag_max,
+            broken,
             log_start: log.log_start_offset(),
             log_end: log.log_end_offset(),
             flushed_end: log.recovery_point(),
             high_watermark: log.high_watermark(),
             last_stable: log.last_stable_offset(),
             counts_flushed: false,
-            follower_ends: Default::default(),
+            min_insync_replicas: 1,
+            followers: followers::Followers::default(),
+            epoch_start: log.log_end_offset(),
+            last_record_epoch: log.last_record_epoch().unwrap_or(-1),
             wants_flush: false,
             unreadable_bytes: 0,
             end_at_clean_up: Offset::NONE,
@@ -164,7 +203,8 @@ impl Partition {
             settings: None,
         };
         let (log, state) = (Mutex::new(log), Mutex::new(state));
-        Partition { id, topic, log_dir, directory_id, metrics, disk, log, state }
+        let log_start_moved = Notify::new();
+        Partition { id, topic, log_dir, directory_id, metrics, disk, log, state, log_start_moved }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -184,8 +224,16 @@ impl Partition {
             return Arc::clone(settings);
         }
         let settings = Arc::new(TopicSettings::of(image, server, node_id, &self.topic));
-        self.state().settings = Some((Arc::clone(&image.configs), Arc::clone(&settings)));
+        self.set_settings(&image.configs, &settings);
         settings
+    }
+
+    /// Keeps the settings that were worked out from a version of the configs.
+    pub fn set_settings(&self, of: &Arc<metadata::Configs>, settings: &Arc<TopicSettings>) {
+        let mut state = self.state();
+        state.min_insync_replicas = settings.min_insync_replicas;
+        state.counts_flushed = settings.flush_on_acknowledge;
+        state.settings = Some((Arc::clone(of), Arc::clone(settings)));
     }
 
     pub fn offsets(&self) -> Offsets {
@@ -193,29 +241,31 @@ impl Partition {
     }
 
     /// Appends a batch as the leader. When this returns, its place in the log is fixed; whether it is committed is what
-    /// `committed` tells.
+    /// `committed` tells, which is asked with the leader epoch that is returned.
     ///
     /// Cancellation is safe: the job runs whole or not at all.
-    pub async fn append_as_leader(self: &Arc<Self>, produced: Produced) -> Result<Appended, AppendError> {
+    pub async fn append_as_leader(
+        self: &Arc<Self>,
+        produced: Produced,
+    ) -> Result<(Appended, i32), AppendError> {
         let (partition, settings) = (Arc::clone(self), Arc::clone(&produced.settings));
-        let appended = self.disk.run(move |fs| partition.append(fs, produced)).await??;
+        let (appended, leader_epoch) = self.disk.run(move |fs| partition.append(fs, produced)).await??;
         if appended.flush_due || settings.flush_on_acknowledge {
             self.flush_to(appended.last_offset.next(), appended.rolled).await.map_err(AppendError::Flush)?;
         }
-        Ok(appended)
+        Ok((appended, leader_epoch))
     }
 
-    fn append(&self, fs: &Fs, produced: Produced) -> Result<Appended, AppendError> {
+    fn append(&self, fs: &Fs, produced: Produced) -> Result<(Appended, i32), AppendError> {
         let Produced { batch, rules, settings, wants_all, leader_epoch } = produced;
         let mut log = self.log();
         let leader_epoch = {
-            let mut state = self.state();
+            let state = self.state();
             state.check_leader(leader_epoch)?;
             let wanted = settings.min_insync_replicas.min(state.replicas.len());
             if wants_all && state.isr.len() < wanted {
                 return Err(AppendError::NotEnoughReplicas { in_sync: state.isr.len(), wanted });
             }
-            state.counts_flushed = settings.flush_on_acknowledge;
             LeaderEpoch(state.leader_epoch)
         };
         let (bytes, records) = (batch.size_bytes() as u64, batch.header.record_count.max(0) as u64);
@@ -228,7 +278,7 @@ impl Partition {
         state.unreadable_bytes += if appended.duplicate { 0 } else { bytes };
         state.wants_flush |= appended.rolled;
         state.observe(&mut log);
-        Ok(appended)
+        Ok((appended, leader_epoch.0))
     }
 
     /// Makes everything below `end` durable. The syncs run beside the jobs of the log dir: appends of others go on, and who
@@ -283,10 +333,11 @@ impl Partition {
         self.flush_to(end, true).await
     }
 
-    /// Waits until the record at `last_offset` is committed.
-    pub fn committed(&self, last_offset: Offset) -> CommitWait {
+    /// Waits until the record at `last_offset`, appended under `leader_epoch`, is committed.
+    pub fn committed(&self, last_offset: Offset, leader_epoch: i32) -> CommitWait {
         let mut state = self.state();
-        if state.role != Role::Leader {
+        if state.role != Role::Leader || state.leader_epoch != leader_epoch {
+            // Another leader may have been there in between: at this offset may be something else.
             return CommitWait::Ready(Commit::Lost);
         }
         if last_offset < state.high_watermark {
@@ -320,20 +371,6 @@ impl Partition {
         }
         let id = state.waiters.park((parked, place), isolation, beyond);
         Some(ParkedHere { partition: Arc::clone(self), id })
-    }
-
-    /// A follower that is in the ISR has everything below `log_end`.
-    pub async fn follower_has(self: &Arc<Self>, follower: i32, log_end: Offset) -> Result<(), DiskGone> {
-        if !self.state().follower_moves(follower, log_end) {
-            return Ok(());
-        }
-        let partition = Arc::clone(self);
-        self.disk
-            .run(move |_| {
-                let mut log = partition.log();
-                partition.state().observe(&mut log);
-            })
-            .await
     }
 
     /// The files of segments that were deleted since the last call; see `deleted_files`.
@@ -410,11 +447,12 @@ impl State {
         if self.log_start != before.log_start {
             self.deleted.extend(log.take_deleted());
         }
-        if self.role == Role::Leader {
-            let target = self.commit_point();
-            if target > log.high_watermark() {
-                log.set_high_watermark(target);
-            }
+        self.last_record_epoch = log.last_record_epoch().unwrap_or(-1);
+        if self.role == Role::Leader
+            && let Some(target) = self.commit_point()
+            && target > log.high_watermark()
+        {
+            log.set_high_watermark(target);
         }
         self.high_watermark = log.high_watermark();
         self.last_stable = log.last_stable_offset();
@@ -425,22 +463,21 @@ impl State {
         }
     }
 
-    /// Up to where every member of the ISR has the log.
-    fn commit_point(&self) -> Offset {
-        let own = if self.counts_flushed { self.flushed_end } else { self.log_end };
-        let others = self.isr.iter().filter(|id| **id != self.node_id);
-        // A member that has not fetched since this leader began has nothing for certain.
-        others.map(|id| self.follower_ends.get(id).copied().unwrap_or(Offset::ZERO)).fold(own, Offset::min)
-    }
-
-    /// Notes the log end of a follower; true if the high watermark may move.
-    fn follower_moves(&mut self, follower: i32, log_end: Offset) -> bool {
-        if self.role != Role::Leader || !self.replicas.contains(&follower) {
-            return false;
+    /// Up to where everybody has the log whom commits wait for; None while too few are in sync to commit anything (KIP-966:
+    /// who leaves such an ISR stays eligible, since nothing is committed without it).
+    fn commit_point(&self) -> Option<Offset> {
+        if self.isr.len() < self.min_insync_replicas.min(self.replicas.len()) {
+            return None;
         }
-        let known = self.follower_ends.entry(follower).or_insert(Offset::ZERO);
-        let moved = log_end > *known;
-        *known = log_end;
-        moved && self.isr.contains(&follower)
+        let own = if self.counts_flushed { self.flushed_end } else { self.log_end };
+        let mut point = own;
+        for (id, follower) in self.followers.iter() {
+            // One that has not fetched since this leader began has nothing for certain.
+            let end = follower.log_end.unwrap_or(Offset::ZERO);
+            if end < point && self.is_waited_for(id) && !self.broken.commits_alone {
+                point = end;
+            }
+        }
+        Some(point)
     }
 }

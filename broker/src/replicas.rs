@@ -13,17 +13,21 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use host::{Fs, Host, Map};
+use metadata::configs::ResourceType;
 use metadata::{Changes, Image, Topic};
 use protocol::config::{Configs, Value};
 use protocol::ids::{Offset, PartitionId};
 use protocol::{Str, Uuid};
 use storage::{Log, LogCheckpoint, LogFiles, OpenError};
 
+use crate::broken::Broken;
+use crate::config::BrokerConfig;
 use crate::config_layers::ConfigLayers;
 use crate::deleted_files;
 use crate::log_dirs::{Dir, LogDirs};
 use crate::metrics::Metrics;
-use crate::partition::{Partition, Registration};
+use crate::partition::{Keeping, Partition, Registration};
+use crate::replica_fetchers::{Leader, ReplicaFetchers};
 use crate::topic_settings::TopicSettings;
 
 /// See the module.
@@ -32,6 +36,8 @@ pub struct Replicas {
     node_id: i32,
     server: Arc<Configs>,
     log_dirs: Arc<LogDirs>,
+    fetchers: ReplicaFetchers,
+    broken: Broken,
     metrics: Arc<Metrics>,
     partitions: RwLock<Map<PartitionId, Arc<Partition>>>,
 }
@@ -46,19 +52,31 @@ struct Assigned {
 /// A log to be opened in a job.
 struct Opening {
     assigned: Assigned,
-    settings: TopicSettings,
+    settings: Arc<TopicSettings>,
+    /// What the settings were worked out from.
+    configs: Arc<metadata::Configs>,
 }
+
+/// What partitions are, and whom they follow.
+type Following = Vec<(Arc<Partition>, Option<Leader>)>;
 
 impl Replicas {
     pub fn new(
         host: &Host,
-        node_id: i32,
-        server: Arc<Configs>,
+        config: &BrokerConfig,
         log_dirs: Arc<LogDirs>,
+        fetchers: ReplicaFetchers,
         metrics: Arc<Metrics>,
     ) -> Replicas {
         let partitions = RwLock::new(host.map());
-        Replicas { host: host.clone(), node_id, server, log_dirs, metrics, partitions }
+        let (host, server) = (host.clone(), Arc::clone(&config.server));
+        let (node_id, broken) = (config.node_id, config.broken);
+        Replicas { host, node_id, server, log_dirs, fetchers, broken, metrics, partitions }
+    }
+
+    /// `replica.lag.time.max.ms`
+    pub fn lag_max(&self) -> Duration {
+        Duration::from_millis(self.server.long("replica.lag.time.max.ms").max(1).unsigned_abs())
     }
 
     pub fn find(&self, id: PartitionId) -> Option<Arc<Partition>> {
@@ -106,11 +124,50 @@ impl Replicas {
             }
             self.remove(image, topic, &unassigned).await;
         }
+        let mut following = Following::new();
         for (path, partitions) in known {
+            following.extend(partitions.iter().map(|(partition, r)| (Arc::clone(partition), self.leader(r))));
             self.update(&path, partitions).await;
         }
         for (_, (dir, openings)) in new {
-            self.open(dir, openings).await;
+            self.open(dir, openings, &mut following).await;
+        }
+        self.fetchers.follow(following);
+        self.follow_configs(image, changes);
+        self.follow_brokers(image, changes).await;
+    }
+
+    /// Whom a replica follows; None if it leads, or nobody does.
+    fn leader(&self, registration: &Registration) -> Option<Leader> {
+        let registered = &registration.registered;
+        let follows = registered.has_leader() && registered.leader != self.node_id;
+        follows.then_some(Leader { id: registered.leader, epoch: registered.leader_epoch })
+    }
+
+    /// What commits depend on takes effect at once, and not with the next request.
+    fn follow_configs(&self, image: &Image, changes: &Changes) {
+        let topics: Vec<&Arc<Topic>> = changes
+            .configs
+            .iter()
+            .filter(|resource| resource.kind == ResourceType::TOPIC)
+            .filter_map(|resource| image.topics.by_name(&resource.name))
+            .collect();
+        for topic in topics {
+            for index in topic.partitions.keys() {
+                if let Some(partition) = self.find(PartitionId { topic_id: topic.id, partition: *index }) {
+                    partition.settings(image, &self.server, self.node_id);
+                }
+            }
+        }
+    }
+
+    /// Commits do not wait for a broker that is fenced, or leaves, to join an ISR.
+    async fn follow_brokers(&self, image: &Image, changes: &Changes) {
+        for id in changes.brokers.iter().filter(|id| !image.cluster.is_active(**id)) {
+            for partition in self.all() {
+                // Gone is the disk only with the node itself.
+                let _ = partition.broker_is_gone(*id).await;
+            }
         }
     }
 
@@ -133,19 +190,24 @@ impl Replicas {
             tracing::error!(topic = %assigned.topic, partition = assigned.id.partition, "no log dir is online");
             return;
         };
-        let settings = TopicSettings::of(image, &self.server, self.node_id, &assigned.topic);
+        let settings = Arc::new(TopicSettings::of(image, &self.server, self.node_id, &assigned.topic));
+        let configs = Arc::clone(&image.configs);
         let entry = new.entry(dir.files.path().to_owned()).or_insert_with(|| (dir, Vec::new()));
-        entry.1.push(Opening { assigned, settings });
+        entry.1.push(Opening { assigned, settings, configs });
     }
 
     async fn update(&self, path: &Path, partitions: Vec<(Arc<Partition>, Registration)>) {
         let Some(dir) = self.log_dirs.dir(path) else { return };
         // Gone is the disk only with the node itself.
-        let _ = dir.disk.run(move |_| partitions.iter().for_each(|(partition, r)| partition.apply(r))).await;
+        let _ =
+            dir.disk.run(move |fs| partitions.iter().for_each(|(partition, r)| partition.apply(fs, r))).await;
     }
 
-    async fn open(&self, dir: Arc<Dir>, openings: Vec<Opening>) {
-        let now_ms = self.host.clock().wall_ms();
+    async fn open(&self, dir: Arc<Dir>, openings: Vec<Opening>, following: &mut Following) {
+        let clock = self.host.clock().clone();
+        let leaders: Vec<_> = openings.iter().map(|o| self.leader(&o.assigned.registration)).collect();
+        let now_ms = clock.wall_ms();
+        let keeping = Keeping { clock, lag_max: self.lag_max(), broken: self.broken };
         let unique: Vec<Uuid> =
             openings.iter().map(|_| Uuid::from_random(|| self.host.entropy().u128())).collect();
         let (job_dir, metrics) = (Arc::clone(&dir), Arc::clone(&self.metrics));
@@ -154,17 +216,19 @@ impl Replicas {
                 let log = open_log(fs, &job_dir, &opening, unique, now_ms)?;
                 let Assigned { id, topic, registration } = opening.assigned;
                 let place = (job_dir.files.path().to_owned(), job_dir.files.directory_id());
-                let of_topic = metrics.topic(&topic);
-                let partition = Partition::new(id, topic, place, job_dir.disk.clone(), of_topic, log);
-                partition.apply(&registration);
+                let (of_topic, disk) = (metrics.topic(&topic), job_dir.disk.clone());
+                let partition = Partition::new(id, topic, place, disk, keeping.clone(), of_topic, log);
+                partition.set_settings(&opening.configs, &opening.settings);
+                partition.apply(fs, &registration);
                 Ok(Arc::new(partition))
             });
             opened.collect::<Vec<Result<Arc<Partition>, OpenError>>>()
         });
         let Ok(opened) = job.await else { return };
-        for partition in opened {
+        for (partition, leader) in opened.into_iter().zip(leaders) {
             match partition {
                 Ok(partition) => {
+                    following.push((Arc::clone(&partition), leader));
                     let mut partitions =
                         self.partitions.write().expect("no code that holds this lock panics");
                     partitions.insert(partition.id, partition);
@@ -181,6 +245,7 @@ impl Replicas {
             let removed = self.partitions.write().expect("no code that holds this lock panics").remove(&id);
             let Some(partition) = removed else { continue };
             partition.retire();
+            self.fetchers.follow(vec![(Arc::clone(&partition), None)]);
             let Some(dir) = self.log_dirs.dir(&partition.log_dir).cloned() else { continue };
             let unique = Uuid::from_random(|| self.host.entropy().u128());
             let (job_dir, name, index) = (Arc::clone(&dir), topic.name.clone(), *index);
@@ -221,6 +286,7 @@ impl Replicas {
 
     /// Closes all logs; nothing can be appended any more. The checkpoints afterwards say that all is durable.
     pub async fn close(&self) {
+        self.fetchers.stop();
         let mut dirs: BTreeMap<PathBuf, Vec<Arc<Partition>>> = BTreeMap::new();
         for partition in self.all() {
             partition.retire();

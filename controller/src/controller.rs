@@ -22,7 +22,7 @@ use protocol::{Str, Uuid, bounds};
 use tokio::sync::{Notify, watch};
 use wire::SecurityProtocol;
 
-use crate::decide::Settings;
+use crate::decide::{Broken, Settings};
 use crate::format::{self, Opened, Wanted};
 use crate::kv::KvKind;
 use crate::liveness::Liveness;
@@ -35,7 +35,7 @@ use crate::raft::service::Service;
 use crate::raft::state_machine::StateMachine;
 use crate::raft::types::{Raft, RaftId};
 use crate::writer::{Active, Writer};
-use crate::{dispatch, fencing, listener};
+use crate::{balancing, dispatch, fencing, listener};
 
 /// A listener of the controller.
 #[derive(Clone, Debug)]
@@ -63,6 +63,8 @@ pub struct ControllerConfig {
     /// All of `server.properties`: the static layer of configs.
     pub properties: BTreeMap<Str, Str>,
     pub kv: KvKind,
+    /// What a simulation breaks on purpose.
+    pub broken: Broken,
 }
 
 /// Why a controller does not start.
@@ -117,7 +119,9 @@ impl Controller {
             node_id: config.node_id,
             cluster_id: Str::from(cluster_id.to_string()),
             properties: config.properties.clone(),
+            broken: config.broken,
         };
+        let intervals = balancing::Intervals::of(&config.properties);
         let writer = Writer::start(host, raft.clone(), id, publisher.clone(), settings, active_sender);
         let table = Arc::new(dispatch::table());
         let node = Arc::new(Node {
@@ -140,6 +144,7 @@ impl Controller {
         let tasks = vec![
             host.spawn("controller quorum", quorum.join()),
             host.spawn("controller fencing", fencing::run(node.clone())),
+            host.spawn("controller balancing", balancing::run(node.clone(), intervals)),
             host.spawn("controller snapshots", keep_small(node.clone(), store.clone())),
         ];
         Ok(Controller { node, store, listener, tasks: Mutex::new(tasks), _lock: Arc::new(lock) })

@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use host::Instant;
+use protocol::bounds;
+
 use crate::decide;
 use crate::node::Node;
 
@@ -38,10 +41,33 @@ pub(crate) async fn run(node: Arc<Node>) {
 }
 
 /// Everybody has the full time-out again: a change of the active controller breaks all connections at once.
-fn begin(node: &Node) {
+fn begin(node: &Arc<Node>) {
     let image = node.publisher.committed().image;
+    let now = node.host.clock().now();
     let brokers = image.cluster.brokers().map(|b| (b.id, b.epoch, b.fenced));
-    node.liveness().begin(brokers, node.host.clock().now());
+    node.liveness().begin(brokers, now);
+    for broker in image.cluster.brokers().filter(|broker| !broker.fenced) {
+        if let Some(listener) = broker.listeners.first() {
+            let address = format!("{}:{}", listener.host, listener.port);
+            let probe = probe(node.clone(), (broker.id, broker.epoch), address, now);
+            node.host.spawn("controller probe", probe);
+        }
+    }
+}
+
+/// A node that was the active controller and a broker dies as both, and nobody saw its connection end. Its machine says at
+/// once that nobody listens there any more.
+async fn probe(node: Arc<Node>, (id, epoch): (i32, i64), address: String, began: Instant) {
+    let limit = bounds::CONTROLLER_PROBE_WAIT;
+    let connected = node.host.clock().timeout(limit, node.host.net().connect(&address)).await;
+    if let Ok(Err(error)) = connected
+        && error.kind() == std::io::ErrorKind::ConnectionRefused
+    {
+        tracing::info!(broker = id, %address, "nobody listens at a broker's address");
+        // Where its address cannot be reached from here, a broker that lives is heard of within this.
+        node.liveness().is_missing(id, epoch, began + limit);
+        node.look_again.notify_one();
+    }
 }
 
 async fn fence(node: &Node, broker: i32, epoch: i64) {

@@ -8,6 +8,7 @@
 //! **Invariant:** what was acknowledged is in a majority of logs, synced, and is never undone; at most one controller is
 //! active in an epoch, and it decides on everything that was committed before.
 
+mod balancing;
 mod controller;
 pub mod decide;
 pub mod dispatch;

@@ -4,7 +4,7 @@
 //!   heartbeat ---------------------> heard now
 //!   connection reset or ended -----> 100 ms to come back on another one, then silent
 //!   nothing at all ----------------> broker.session.timeout.ms, then silent
-//!   new active controller ---------> everybody has the full time-out again
+//!   new active controller ---------> everybody has the full time-out again; who refuses to be connected to, a second
 //! ```
 //!
 //! **Invariant:** pure: moments come in as arguments. A broker that is silent is fenced, once; hearing of it again is the
@@ -76,6 +76,14 @@ impl Liveness {
     /// Gives a broker the full time-out without having heard of it.
     pub fn watch(&mut self, id: i32, epoch: i64, now: Instant) {
         self.session(id, epoch, now);
+    }
+
+    /// A broker that was not heard of in this epoch does not listen either: it has until `deadline`.
+    pub fn is_missing(&mut self, id: i32, epoch: i64, deadline: Instant) {
+        let unheard = |session: &&mut Session| session.epoch == epoch && session.connections.is_empty();
+        if let Some(session) = self.sessions.get_mut(&id).filter(unheard) {
+            session.deadline = session.deadline.min(deadline);
+        }
     }
 
     /// Whether the broker was heard of lately. Decides if another incarnation may take its id.
@@ -215,6 +223,18 @@ mod tests {
         assert!(!live.has_session(1, at(5_000)), "nothing was heard of it in this epoch");
         live.heard(1, 12, 7, 0, at(6_000));
         assert!(live.has_session(1, at(6_000)));
+    }
+
+    #[test]
+    fn a_broker_that_does_not_listen_has_less_time_unless_it_is_heard_of() {
+        let mut live = Liveness::new(TIMEOUT);
+        live.begin([(1, 10, false), (2, 11, false)], at(0));
+        live.heard(2, 11, 200, 5, at(100));
+        live.is_missing(1, 10, at(1_000));
+        live.is_missing(2, 11, at(1_000));
+        live.is_missing(1, 9, at(500));
+        assert_eq!(live.expire(at(999)), []);
+        assert_eq!(live.expire(at(1_000)), [(1, 10)]);
     }
 
     #[test]

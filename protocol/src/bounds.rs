@@ -98,6 +98,8 @@ pub const CONTROLLER_OPERATION_TIMEOUT: Duration = Duration::from_secs(15);
 pub const CONTROLLER_KV_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 /// A broker whose connection to the active controller ended must be back within this, or it is fenced.
 pub const CONTROLLER_RECONNECT_WAIT: Duration = Duration::from_millis(100);
+/// A new active controller gives a broker that refuses to be connected to so long to be heard of.
+pub const CONTROLLER_PROBE_WAIT: Duration = Duration::from_secs(1);
 /// Partitions that one CreateTopics may ask for (Kafka's `MAX_PARTITIONS_PER_BATCH`).
 pub const PARTITIONS_PER_REQUEST_MAX: i64 = 10_000;
 /// Elections that one balancing of leaders decides; the next turn does more (Kafka's `MAX_ELECTIONS_PER_IMBALANCE`).
@@ -150,6 +152,8 @@ pub const CONTROLLER_RETRY_WAIT: Duration = Duration::from_millis(20);
 pub const CONTROLLER_RETRY_WAIT_MAX: Duration = Duration::from_millis(200);
 /// The long poll of a broker that follows the metadata (Kafka's `fetch.max.wait.ms` of controllers).
 pub const METADATA_FETCH_WAIT: Duration = Duration::from_millis(500);
+/// The same while a broker does not know its own registration yet.
+pub const METADATA_START_WAIT: Duration = Duration::from_millis(10);
 /// A forwarded request must be answered within this (`request.timeout.ms`).
 pub const FORWARD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a forwarded answer waits for its own effect to reach this broker.
@@ -171,6 +175,9 @@ pub const LOG_DIR_LOOK_WAIT_MAX: Duration = Duration::from_secs(1);
 pub const LOG_DIR_LOOK_WAIT_MIN: Duration = Duration::from_millis(20);
 /// As fast as disks are written, at most: 2 GB a second. It tells when to look again.
 pub const LOG_DIR_BYTES_PER_MS_MAX: u64 = 2_000_000;
+/// A follower's first wait after a failure; it doubles up to `replica.fetch.backoff.ms`. Short, since the usual failure is a
+/// leader that has not heard yet that it is one.
+pub const REPLICA_RETRY_WAIT_MIN: Duration = Duration::from_millis(20);
 /// Topics that are being created automatically at a time; for more, clients try again.
 pub const AUTO_CREATIONS_MAX: usize = 1_000;
 /// Checkpoint files are not written more often than this, whatever the configs say.

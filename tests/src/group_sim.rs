@@ -111,6 +111,7 @@ fn run_controller(node: &Node) {
         session_timeout: Duration::from_millis(1500),
         properties: BTreeMap::new(),
         kv: KvKind::Journal,
+        broken: Default::default(),
     };
     let host = node.host();
     let inner = host.clone();

@@ -1,12 +1,15 @@
-//! A whole cluster in one process under one seed: controllers, brokers and a client, with faults between them.
+//! A whole cluster in one process under one seed: controllers, brokers and clients, with faults between them.
 //!
-//!     c1 c2 c3   controllers, each a simulated machine with its own disk
-//!     b11 b12    brokers
-//!     driver     the client, which nothing happens to
+//!     c1 c2 c3      controllers, each a simulated machine with its own disk
+//!     b11 b12 b13   brokers
+//!     driver        the clients, which nothing happens to
 //!
-//! The client writes down what it was promised (`Promises`); the invariants hold that against what it can read at the end.
+//! The clients write down what they were promised (`Promises`); the invariants hold that against what the cluster is, while
+//! it runs and at the end. `chaos` is the run of one seed.
 
+pub mod chaos;
 pub mod client;
+pub mod committer;
 pub mod invariants;
 
 use std::collections::BTreeMap;
@@ -15,19 +18,51 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use broker::{Broker, BrokerConfig, ControllerEndpoints};
-use controller::{Controller, ControllerConfig, KvKind, Listen};
+use controller::{Committed, Controller, ControllerConfig, KvKind, Listen};
 use host::sim::{CrashKind, Node, World};
 use protocol::config::{self, Configs};
 use protocol::{Str, Uuid};
+use tokio::sync::watch;
 use wire::SecurityProtocol;
 
 /// The cluster's id; every directory of a simulated cluster is formatted with it.
 const CLUSTER_ID: Uuid = Uuid(0x5eed_5eed_5eed_5eed_5eed_5eed_5eed_5eed);
 /// `broker.session.timeout.ms` of a simulated cluster: short, so that a paused broker is fenced within a run.
 const SESSION_TIMEOUT: Duration = Duration::from_millis(1500);
+/// What else is shorter than by default, so that much happens within a run.
+const BROKER_SETTINGS: &[(&str, &str)] = &[
+    ("process.roles", "broker"),
+    ("controller.listener.names", "CONTROLLER"),
+    ("log.dirs", "/data"),
+    ("broker.heartbeat.interval.ms", "300"),
+    ("replica.lag.time.max.ms", "2000"),
+    ("replica.fetch.backoff.ms", "200"),
+    ("replica.socket.timeout.ms", "2000"),
+    ("min.insync.replicas", "2"),
+    ("offsets.topic.num.partitions", "2"),
+    ("offsets.topic.replication.factor", "3"),
+    ("weir.http.address", ""),
+];
 
 /// Which controller said it was active in which term: the world's record, checked at the end.
 pub type ActiveLog = Arc<Mutex<BTreeMap<i32, Vec<i32>>>>;
+
+/// What is broken on purpose, to see that it is noticed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Broken {
+    pub broker: broker::Broken,
+    pub controller: controller::decide::Broken,
+}
+
+/// The programs that run at this moment, as a test sees them from inside.
+#[derive(Default)]
+struct Running {
+    brokers: BTreeMap<i32, Arc<Broker>>,
+    /// The metadata that each controller has committed.
+    committed: BTreeMap<i32, watch::Receiver<Committed>>,
+    /// The newest (term, node) that a controller claimed.
+    active: Option<(i32, i32)>,
+}
 
 /// See the module.
 pub struct Cluster {
@@ -35,39 +70,67 @@ pub struct Cluster {
     pub controllers: Vec<(i32, Node)>,
     pub brokers: Vec<(i32, Node)>,
     pub active_log: ActiveLog,
-    /// The newest (term, node) that a controller claimed.
-    pub active: Arc<Mutex<Option<(i32, i32)>>>,
+    running: Arc<Mutex<Running>>,
+    broken: Broken,
 }
 
 impl Cluster {
     /// Starts `controllers` and `brokers` machines on empty disks.
-    pub fn start(seed: u64, controllers: i32, brokers: i32) -> Cluster {
+    pub fn start(seed: u64, controllers: i32, brokers: i32, broken: Broken) -> Cluster {
         let world = World::new(seed);
         let controllers: Vec<(i32, Node)> =
             (1..=controllers).map(|id| (id, world.node(&format!("c{id}")))).collect();
         let brokers: Vec<(i32, Node)> =
             (11..11 + brokers).map(|id| (id, world.node(&format!("b{id}")))).collect();
-        let cluster =
-            Cluster { world, controllers, brokers, active_log: Arc::default(), active: Arc::default() };
-        for (id, node) in &cluster.controllers {
-            cluster.run_controller(*id, node);
+        let (active_log, running) = Default::default();
+        let cluster = Cluster { world, controllers, brokers, active_log, running, broken };
+        for (id, _) in &cluster.controllers {
+            cluster.run_controller(*id);
         }
-        for (id, node) in &cluster.brokers {
-            cluster.run_broker(*id, node);
+        for (id, _) in &cluster.brokers {
+            cluster.run_broker(*id);
         }
         cluster
+    }
+
+    fn running(&self) -> std::sync::MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn voters(&self) -> Vec<(i32, String)> {
         self.controllers.iter().map(|(id, _)| (*id, format!("c{id}:9093"))).collect()
     }
 
-    pub fn broker_addresses(&self) -> Vec<String> {
-        self.brokers.iter().map(|(id, _)| format!("b{id}:9092")).collect()
+    /// Id and address of each broker.
+    pub fn addresses(&self) -> Vec<(i32, String)> {
+        self.brokers.iter().map(|(id, _)| (*id, format!("b{id}:9092"))).collect()
+    }
+
+    /// The machine of a controller or of a broker.
+    pub fn machine(&self, id: i32) -> &Node {
+        let mut all = self.controllers.iter().chain(&self.brokers);
+        &all.find(|(of, _)| *of == id).expect("it is a machine of this cluster").1
+    }
+
+    /// The brokers whose programs run.
+    pub fn live_brokers(&self) -> BTreeMap<i32, Arc<Broker>> {
+        self.running().brokers.clone()
+    }
+
+    /// The newest metadata that a controller has committed.
+    pub fn committed(&self) -> Option<Committed> {
+        let running = self.running();
+        let all = running.committed.values().map(|committed| committed.borrow().clone());
+        all.max_by_key(|committed| committed.image.end_offset)
+    }
+
+    /// The controller that last said it was active; the first one if none has yet.
+    pub fn active_controller(&self) -> i32 {
+        self.running().active.map_or(1, |(_, id)| id)
     }
 
     /// Starts the controller's program on a machine that is up.
-    pub fn run_controller(&self, id: i32, node: &Node) {
+    pub fn run_controller(&self, id: i32) {
         let listen = Listen {
             name: Str::from("CONTROLLER"),
             protocol: SecurityProtocol::Plaintext,
@@ -80,23 +143,26 @@ impl Cluster {
             metadata_dir: PathBuf::from("/data"),
             cluster_id: Some(CLUSTER_ID),
             session_timeout: SESSION_TIMEOUT,
-            properties: BTreeMap::new(),
+            properties: [(Str::from("min.insync.replicas"), Str::from("2"))].into_iter().collect(),
             kv: KvKind::Journal,
+            broken: self.broken.controller,
         };
-        let host = node.host();
-        let (inner, log, newest) = (host.clone(), Arc::clone(&self.active_log), Arc::clone(&self.active));
+        let host = self.machine(id).host();
+        let (inner, log, running) = (host.clone(), Arc::clone(&self.active_log), Arc::clone(&self.running));
         drop(host.spawn("controller", async move {
             let controller =
                 Controller::start(&inner, config).await.expect("a controller starts on its own disk");
+            let lock = || running.lock().unwrap_or_else(PoisonError::into_inner);
+            lock().committed.insert(id, controller.committed());
             let mut active = controller.active();
             loop {
                 let now = *active.borrow_and_update();
                 if now.here {
                     let term = now.epoch;
                     log.lock().unwrap_or_else(PoisonError::into_inner).entry(term).or_default().push(id);
-                    let mut newest = newest.lock().unwrap_or_else(PoisonError::into_inner);
-                    if newest.is_none_or(|(t, _)| t <= term) {
-                        *newest = Some((term, id));
+                    let mut running = lock();
+                    if running.active.is_none_or(|(t, _)| t <= term) {
+                        running.active = Some((term, id));
                     }
                 }
                 if active.changed().await.is_err() {
@@ -107,49 +173,54 @@ impl Cluster {
     }
 
     /// Starts the broker's program on a machine that is up.
-    pub fn run_broker(&self, id: i32, node: &Node) {
+    pub fn run_broker(&self, id: i32) {
         let voters: Vec<String> =
             self.voters().iter().map(|(id, address)| format!("{id}@{address}")).collect();
-        let settings: BTreeMap<String, String> = [
+        let own = [
             ("node.id", id.to_string()),
-            ("process.roles", "broker".to_owned()),
             ("listeners", format!("PLAINTEXT://b{id}:9092")),
-            ("controller.listener.names", "CONTROLLER".to_owned()),
             ("controller.quorum.voters", voters.join(",")),
-            ("log.dirs", "/data".to_owned()),
-            ("broker.heartbeat.interval.ms", "300".to_owned()),
-            ("weir.http.address", String::new()),
-        ]
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect();
+        ];
+        let shared = BROKER_SETTINGS.iter().map(|(name, value)| (*name, (*value).to_owned()));
+        let settings: BTreeMap<String, String> =
+            own.into_iter().chain(shared).map(|(name, value)| (name.to_owned(), value)).collect();
         let configs = Configs::parse(config::server(), &settings).expect("the settings are well-formed");
         let mut config = BrokerConfig::from_server(configs).expect("the settings are a broker's");
         config.cluster_id = Some(CLUSTER_ID);
+        config.broken = self.broken.broker;
         let endpoints =
             self.voters().iter().fold(ControllerEndpoints::default(), |e, (id, at)| e.address(*id, at));
-        let host = node.host();
-        let inner = host.clone();
+        let host = self.machine(id).host();
+        let (inner, running) = (host.clone(), Arc::clone(&self.running));
         drop(host.spawn("broker", async move {
             let broker =
                 Broker::start(&inner, config, endpoints).await.expect("a broker starts on its own disk");
-            // Held for as long as the machine is up.
-            std::future::pending::<()>().await;
-            drop(broker);
+            running.lock().unwrap_or_else(PoisonError::into_inner).brokers.insert(id, broker);
         }));
     }
 
-    /// A crash, and the program's start on what the disk kept, after `down`.
-    pub fn bounce_controller(&self, id: i32, kind: CrashKind, down: Duration) {
-        let (_, node) = self.controllers.iter().find(|(i, _)| *i == id).expect("it is a controller");
-        node.crash(kind);
-        self.world.run_for(down);
-        node.restart();
-        self.run_controller(id, node);
+    /// Starts the program of a machine that is up.
+    pub fn run(&self, id: i32) {
+        if self.brokers.iter().any(|(broker, _)| *broker == id) {
+            self.run_broker(id);
+        } else {
+            self.run_controller(id);
+        }
     }
 
-    /// The controller that last said it was active; the first one if none has yet.
-    pub fn active_controller(&self) -> i32 {
-        self.active.lock().unwrap_or_else(PoisonError::into_inner).map_or(1, |(_, id)| id)
+    /// Ends a machine, or its program.
+    pub fn crash(&self, id: i32, kind: CrashKind) {
+        self.machine(id).crash(kind);
+        let mut running = self.running();
+        running.committed.remove(&id);
+        let broker = running.brokers.remove(&id);
+        drop(running);
+        drop(broker);
+    }
+
+    /// Starts a machine again, and its program on what the disk kept.
+    pub fn restart(&self, id: i32) {
+        self.machine(id).restart();
+        self.run(id);
     }
 }

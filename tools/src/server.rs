@@ -227,6 +227,7 @@ fn controller_config(
         session_timeout: Duration::from_millis(configs.int("broker.session.timeout.ms").max(1) as u64),
         properties: values.iter().map(|(n, v)| (Str::from(n.as_str()), Str::from(v.as_str()))).collect(),
         kv: KvKind::Rocks,
+        broken: controller::decide::Broken::default(),
     })
 }
 

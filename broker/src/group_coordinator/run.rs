@@ -176,7 +176,7 @@ async fn append(
         leader_epoch: shard.leader_epoch,
     };
     match shard.partition.append_as_leader(produced).await {
-        Ok(appended) => Ok(appended.last_offset),
+        Ok((appended, _)) => Ok(appended.last_offset),
         Err(error) => {
             tracing::warn!(partition = shard.partition.id.partition, %error, "groups cannot be written");
             Err(code(&error))
@@ -204,7 +204,7 @@ fn deliver(
     if answers.is_empty() {
         return Ok(());
     }
-    match shard.partition.committed(tail) {
+    match shard.partition.committed(tail, shard.leader_epoch) {
         CommitWait::Ready(Commit::Reached) => shard.deliver(answers, None),
         CommitWait::Ready(Commit::Lost) => return Err(ErrorCode::NotCoordinator),
         waiting @ CommitWait::Waiting(_) => {

@@ -1,20 +1,22 @@
 //! DeleteRecords (key 21, KIP-107): forgets what lies below an offset.
 //!
-//! The answer tells the low watermark: the smallest log start of the replicas. A partition with followers is answered when
-//! they have followed, which is not before they fetch.
+//! The answer tells the low watermark: the smallest log start of the replicas that live. It is given when they have followed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use host::Instant;
 use metadata::Image;
-use protocol::ErrorCode;
-use protocol::ids::PartitionId;
+use protocol::ids::{Offset, PartitionId};
 use protocol::messages::delete_records_request::DeleteRecordsPartition;
 use protocol::messages::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
 use protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
+use protocol::{ErrorCode, bounds};
 use wire::{Context, Operation, Reply, Resource};
 
 use crate::broker::Broker;
 use crate::errors::Coded;
+use crate::partition::{Partition, Role};
 use crate::{deleted_files, topic_view};
 
 pub async fn handle(
@@ -24,7 +26,8 @@ pub async fn handle(
 ) -> Reply<DeleteRecordsResponse> {
     let image = broker.metadata.current();
     let mut response = DeleteRecordsResponse::default();
-    for topic in &request.topics {
+    let mut waiting = Vec::new();
+    for (at, topic) in request.topics.iter().enumerate() {
         let checked = check(&cx, &image, &topic.name);
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for asked in &topic.partitions {
@@ -33,7 +36,10 @@ pub async fn handle(
                 Err(error) => Err(error),
             };
             let (low_watermark, error) = match deleted {
-                Ok(low_watermark) => (low_watermark, ErrorCode::None),
+                Ok((partition, start)) => {
+                    waiting.push(((at, partitions.len()), partition, start));
+                    (start.0, ErrorCode::None)
+                }
                 Err(error) => (-1, error),
             };
             partitions.push(DeleteRecordsPartitionResult {
@@ -49,7 +55,42 @@ pub async fn handle(
             ..Default::default()
         });
     }
-    Reply::Now(response)
+    let limit = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    let deadline = broker.host.clock().now() + limit.min(bounds::CLIENT_WAIT_MAX);
+    Reply::later(async move {
+        for ((topic, at), partition, start) in waiting {
+            let answer = &mut response.topics[topic].partitions[at];
+            match followed(&broker, &partition, start, deadline).await {
+                Ok(low_watermark) => answer.low_watermark = low_watermark.0,
+                Err(error) => (answer.low_watermark, answer.error_code) = (-1, error.code()),
+            }
+        }
+        response
+    })
+}
+
+/// Waits until every replica that lives begins at `start` or later; returns the smallest log start.
+async fn followed(
+    broker: &Broker,
+    partition: &Partition,
+    start: Offset,
+    deadline: Instant,
+) -> Result<Offset, ErrorCode> {
+    loop {
+        // Begun before it is looked, so that what moves in between is not missed.
+        let moved = partition.log_start_moved();
+        let image = broker.metadata.current();
+        let low_watermark = partition.low_watermark(|id| image.cluster.is_active(id));
+        if low_watermark >= start {
+            return Ok(low_watermark);
+        }
+        if partition.role() != Role::Leader {
+            return Err(ErrorCode::NotLeaderOrFollower);
+        }
+        if broker.host.clock().timeout_at(deadline, moved).await.is_err() {
+            return Err(ErrorCode::RequestTimedOut);
+        }
+    }
 }
 
 fn check(cx: &Context, image: &Image, topic: &str) -> Result<(), ErrorCode> {
@@ -68,7 +109,7 @@ async fn delete(
     image: &Image,
     topic: &str,
     asked: &DeleteRecordsPartition,
-) -> Result<i64, ErrorCode> {
+) -> Result<(Arc<Partition>, Offset), ErrorCode> {
     let known = image.topics.by_name(topic).filter(|topic| topic.partition(asked.partition_index).is_some());
     let known = known.ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let id = PartitionId { topic_id: known.id, partition: asked.partition_index };
@@ -78,8 +119,7 @@ async fn delete(
         // What is compacted only is kept by key: to cut it short would be to lose keys.
         return Err(ErrorCode::PolicyViolation);
     }
-    let low_watermark = partition.delete_records(asked.offset).await.map_err(|error| error.code())?;
+    let start = partition.delete_records(asked.offset).await.map_err(|error| error.code())?;
     deleted_files::remove_later(&broker.host, &broker.log_dirs, &partition, settings.file_delete_delay);
-    let has_followers = known.partition(asked.partition_index).is_some_and(|p| p.replicas.len() > 1);
-    if has_followers { Err(ErrorCode::RequestTimedOut) } else { Ok(low_watermark.0) }
+    Ok((partition, start))
 }

@@ -24,7 +24,7 @@ use crate::broker::Broker;
 use crate::errors::Coded;
 use crate::fetch_sessions::{Answered, Asked, FetchContext, SessionRequest, TopicRef};
 use crate::metrics::Held;
-use crate::partition::{Fetched, Offsets, ParkedHere, Partition, ReadError, ReadRequest};
+use crate::partition::{Fetched, FollowerFetch, Offsets, ParkedHere, Partition, ReadError, ReadRequest};
 use crate::waiters::{Isolation, Parked};
 
 pub async fn handle(broker: Arc<Broker>, cx: Context, request: FetchRequest) -> Reply<FetchResponse> {
@@ -63,7 +63,8 @@ struct Plan {
     image: Arc<Image>,
     session: FetchContext,
     isolation: Result<Isolation, ErrorCode>,
-    follower: Option<i32>,
+    /// The follower that fetches, and the epoch of its registration.
+    follower: Option<(i32, i64)>,
     bytes_min: i64,
     bytes_max: Result<u64, ErrorCode>,
     partitions: Vec<Planned>,
@@ -103,8 +104,12 @@ impl OneRead {
 impl Plan {
     fn new(broker: Arc<Broker>, cx: Context, request: &FetchRequest) -> Result<Plan, ErrorCode> {
         let image = broker.metadata.current();
-        let replica = if cx.version >= 15 { request.replica_state.replica_id } else { request.replica_id };
-        let follower = Some(replica).filter(|id| *id >= 0);
+        let follower = if cx.version >= 15 {
+            (request.replica_state.replica_id, request.replica_state.replica_epoch)
+        } else {
+            (request.replica_id, -1)
+        };
+        let follower = Some(follower).filter(|(id, _)| *id >= 0);
         if follower.is_some() {
             cx.tell_follower();
         }
@@ -240,7 +245,7 @@ impl Plan {
             leader_epoch: asked.current_leader_epoch,
             last_fetched_epoch: asked.last_fetched_epoch,
             isolation,
-            follower: self.follower,
+            follower: self.follower.map(|(id, _)| id),
             bytes_max: of_partition.min(self.bytes_max?.saturating_sub(bytes_so_far)),
             at_least_one: bytes_so_far == 0,
         };
@@ -250,8 +255,7 @@ impl Plan {
                 if let Some(follower) = self.follower
                     && fetched.diverging.is_none()
                 {
-                    // Gone is the disk only with the node itself.
-                    let _ = partition.follower_has(follower, request.offset).await;
+                    self.follower_has(partition, asked, follower).await;
                 }
                 let seen = fetched.offsets;
                 Ok((answer(asked.partition, fetched, isolation), seen))
@@ -263,6 +267,19 @@ impl Plan {
                 }
                 Err(error.code())
             }
+        }
+    }
+
+    /// A follower fetches from `asked.fetch_offset`, and its log up to there is this leader's.
+    async fn follower_has(&self, partition: &Arc<Partition>, asked: &Asked, (id, broker_epoch): (i32, i64)) {
+        let registered = self.image.cluster.broker(id);
+        let is_eligible =
+            registered.is_some_and(|b| b.is_active() && (broker_epoch == -1 || broker_epoch == b.epoch));
+        let (offset, log_start) = (Offset(asked.fetch_offset), Offset(asked.log_start_offset.max(0)));
+        let fetch = FollowerFetch { id, broker_epoch, offset, log_start, is_eligible };
+        // Gone is the disk only with the node itself.
+        if let Ok(Some(change)) = partition.follower_fetched(fetch, asked.current_leader_epoch).await {
+            self.broker.isr_changes.submit(partition, change);
         }
     }
 

@@ -18,7 +18,7 @@ use wire::{Context, Operation, Reply, Resource};
 
 use crate::broker::Broker;
 use crate::errors::Coded;
-use crate::partition::OffsetQuery;
+use crate::partition::{OffsetError, OffsetQuery};
 use crate::waiters::Isolation;
 
 const LATEST: i64 = -1;
@@ -64,7 +64,8 @@ pub async fn handle(
             let found = if is_twice {
                 Err(ErrorCode::InvalidRequest)
             } else {
-                find(&broker, &cx, &image, (topic, partition), request.isolation_level).await
+                let reader = (request.replica_id, request.isolation_level);
+                find(&broker, &cx, &image, (topic, partition), reader).await
             };
             let refused = |error: ErrorCode| ListOffsetsPartitionResponse {
                 partition_index: partition.partition_index,
@@ -87,13 +88,15 @@ async fn find(
     cx: &Context,
     image: &Image,
     (topic, asked): (&ListOffsetsTopic, &ListOffsetsPartition),
-    isolation_level: i8,
+    (replica_id, isolation_level): (i32, i8),
 ) -> Result<ListOffsetsPartitionResponse, ErrorCode> {
     if !cx.allowed(Operation::Describe, Resource::topic(&topic.name)) {
         return Err(ErrorCode::TopicAuthorizationFailed);
     }
     let wanted = wanted(cx.version, asked.timestamp).ok_or(ErrorCode::UnsupportedVersion)?;
     let isolation = match isolation_level {
+        // A follower asks where the log ends.
+        _ if replica_id >= 0 => Isolation::LogEnd,
         0 => Isolation::ReadUncommitted,
         1 => Isolation::ReadCommitted,
         _ => return Err(ErrorCode::UnknownServerError),
@@ -116,6 +119,8 @@ async fn find(
             leader_epoch: found.leader_epoch.filter(|_| cx.version >= 4).unwrap_or(-1),
             ..Default::default()
         }),
+        // Older versions do not know the code.
+        Err(OffsetError::NotAvailable) if cx.version < 5 => Err(ErrorCode::LeaderNotAvailable),
         Err(error) => Err(error.code()),
     }
 }

@@ -229,12 +229,12 @@ impl Appending<'_> {
         let wants_all = self.acks == -1;
         let settings_of = Arc::clone(&settings);
         let produced = Produced { batch, rules, settings: settings_of, wants_all, leader_epoch: -1 };
-        let appended = match partition.append_as_leader(produced).await {
+        let (appended, leader_epoch) = match partition.append_as_leader(produced).await {
             Ok(appended) => appended,
             Err(error) => return self.failed(partition, &error),
         };
         if wants_all {
-            match partition.committed(appended.last_offset) {
+            match partition.committed(appended.last_offset, leader_epoch) {
                 CommitWait::Ready(Commit::Reached) if !partition.lacks_replicas(&settings) => {}
                 commit => {
                     let of = Arc::clone(partition);

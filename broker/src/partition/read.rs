@@ -87,6 +87,9 @@ pub struct OffsetFound {
 pub enum OffsetError {
     #[error(transparent)]
     Leader(#[from] LeaderError),
+    /// A new leader does not know yet how much of what it began with is committed.
+    #[error("the high watermark is not known yet")]
+    NotAvailable,
     #[error("the log cannot be read: {0}")]
     Io(#[from] std::io::Error),
     #[error(transparent)]
@@ -114,7 +117,10 @@ impl Partition {
         }
         let offsets = state.offsets();
         let readable_end = offsets.readable_end(request.isolation);
-        let is_at_end = request.last_fetched_epoch < 0
+        // Logs whose last record is of one epoch and at one offset are the same up to there.
+        let is_same_log = request.last_fetched_epoch < 0
+            || (request.offset == offsets.log_end && request.last_fetched_epoch == state.last_record_epoch);
+        let is_at_end = is_same_log
             && (readable_end..=offsets.log_end).contains(&request.offset)
             && request.offset >= offsets.log_start;
         let aborted = (request.isolation == Isolation::ReadCommitted).then(Vec::new);
@@ -185,6 +191,10 @@ impl Partition {
         let (current_epoch, readable_end) = {
             let state = self.state();
             state.check_leader(leader_epoch)?;
+            let is_known = isolation == Isolation::LogEnd || state.high_watermark >= state.epoch_start;
+            if query == OffsetQuery::Latest && !is_known {
+                return Err(OffsetError::NotAvailable);
+            }
             (state.leader_epoch, state.offsets().readable_end(isolation))
         };
         // An empty log knows no epoch yet; its next record will have the current one.

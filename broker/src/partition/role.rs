@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use host::Fs;
 use metadata::Partition as Registered;
 
 use super::{LeaderError, Partition, State};
@@ -32,28 +33,53 @@ impl Partition {
     }
 
     /// Takes over what the metadata says. Runs inside a disk job, in order with the appends.
-    pub fn apply(&self, registration: &Registration) {
+    pub fn apply(&self, fs: &Fs, registration: &Registration) {
         let registered = &registration.registered;
         let mut log = self.log();
         let mut state = self.state();
         if registered.partition_epoch < state.partition_epoch {
+            // The controller's answer to a change of the ISR was quicker.
             return;
+        }
+        if registered.partition_epoch > state.partition_epoch {
+            state.pending = None;
         }
         let is_leader = registered.leader == registration.node_id;
         let begins =
             is_leader && (state.role != Role::Leader || state.leader_epoch != registered.leader_epoch);
+        let left: Vec<i32> =
+            state.isr.iter().copied().filter(|member| !registered.isr.contains(member)).collect();
         state.node_id = registration.node_id;
         state.partition_epoch = registered.partition_epoch;
         state.leader_epoch = registered.leader_epoch;
         state.replicas.clone_from(&registered.replicas);
         state.isr.clone_from(&registered.isr);
-        if begins {
-            // What followers told a former leader, or this one in a former epoch, may be about records that are gone.
-            state.follower_ends.clear();
-        }
         state.role = if is_leader { Role::Leader } else { Role::Follower };
-        if !is_leader {
+        let others = registered.replicas.iter().copied().filter(|id| *id != registration.node_id);
+        if begins {
+            // Followers ask where epochs ended: the former one ends here. A log that has failed serves nobody anyway.
+            let _ = log.begin_leader_epoch(fs, registered.leader_epoch);
+            state.epoch_start = log.log_end_offset();
+            if state.counts_flushed && log.recovery_point() < log.log_end_offset() {
+                // What it begins with counts as well: nobody may append for long, and commits would wait for that flush.
+                let _ = log.flush(fs);
+            }
+            // What followers told in a former epoch may be about records that are gone.
+            let now = state.clock.now();
+            state.followers.begin(others, &registered.isr, now);
+            state.pending = None;
+        } else if is_leader {
+            state.followers.keep(others);
+            for member in left {
+                state.followers.is_gone(member);
+            }
+        } else {
+            log.forget_empty_epochs();
+            state.followers.clear();
+            state.pending = None;
+            state.unreadable_bytes = 0;
             state.waiters.lose();
+            self.log_start_moved.notify_waiters();
         }
         state.observe(&mut log);
     }
@@ -62,6 +88,7 @@ impl Partition {
     pub fn retire(&self) {
         let mut state = self.state();
         state.role = Role::None;
+        state.pending = None;
         state.waiters.lose();
     }
 }
@@ -69,7 +96,7 @@ impl Partition {
 impl State {
     /// Whether this is the leader, of the epoch that somebody expects (-1: of any).
     pub(super) fn check_leader(&self, expected_epoch: i32) -> Result<(), LeaderError> {
-        if expected_epoch >= 0 && self.role != Role::None {
+        if expected_epoch >= 0 && !self.broken.ignores_epochs && self.role != Role::None {
             if expected_epoch < self.leader_epoch {
                 return Err(LeaderError::Fenced { current: self.leader_epoch });
             }

@@ -189,7 +189,7 @@ fn acks_all_waits_for_the_isr_and_no_longer_than_asked() {
         // A follower's fetch tells what it has: the high watermark follows it.
         let partition =
             rig.broker.replicas.find(protocol::ids::PartitionId { topic_id: id, partition: 0 }).unwrap();
-        let waiting = partition.committed(Offset(0));
+        let waiting = partition.committed(Offset(0), 0);
         let mut request = fetch_request("two", 1);
         request.replica_id = 2;
         assert_eq!(records(&rig.fetch(&request).await), [(1, "b".to_owned())], "a follower reads to the end");

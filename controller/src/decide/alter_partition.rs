@@ -69,7 +69,10 @@ fn alter_one(
     };
     let recovery =
         LeaderRecoveryState::from_value(data.leader_recovery_state).ok_or(ErrorCode::InvalidRequest)?;
-    check(partition, broker, data, &isr, recovery)?;
+    if !context.settings.broken.ignores_epochs {
+        check_epochs(partition, broker, data, &isr)?;
+    }
+    check_isr(partition, &isr, recovery)?;
     if isr.iter().any(|member| !is_eligible(context.image, member)) {
         return Err(ErrorCode::IneligibleReplica);
     }
@@ -95,12 +98,12 @@ fn alter_one(
     Ok((record.map(Record::from), answer))
 }
 
-fn check(
+/// Whether the broker leads, and speaks of the state that there is.
+fn check_epochs(
     partition: &Partition,
     broker: i32,
     data: &PartitionData,
     isr: &[BrokerState],
-    recovery: LeaderRecoveryState,
 ) -> Result<(), ErrorCode> {
     // An epoch from the future: this controller is not the active one any more, and the broker knows more.
     if data.leader_epoch > partition.leader_epoch || data.partition_epoch > partition.partition_epoch {
@@ -115,12 +118,20 @@ fn check(
     if data.partition_epoch < partition.partition_epoch {
         return Err(ErrorCode::InvalidUpdateVersion);
     }
+    let has_leader = isr.iter().any(|member| member.broker_id == partition.leader);
+    if has_leader { Ok(()) } else { Err(ErrorCode::InvalidRequest) }
+}
+
+fn check_isr(
+    partition: &Partition,
+    isr: &[BrokerState],
+    recovery: LeaderRecoveryState,
+) -> Result<(), ErrorCode> {
     let mut ids: Vec<i32> = isr.iter().map(|member| member.broker_id).collect();
     let all_replicas = ids.iter().all(|id| partition.replicas.contains(id));
-    let has_leader = ids.contains(&partition.leader);
     ids.sort_unstable();
     let distinct = ids.windows(2).all(|pair| pair[0] != pair[1]);
-    if !all_replicas || !has_leader || !distinct {
+    if !all_replicas || !distinct {
         return Err(ErrorCode::InvalidRequest);
     }
     let recovering = recovery == LeaderRecoveryState::Recovering;

@@ -55,6 +55,17 @@ pub struct Settings {
     pub cluster_id: Str,
     /// Every property that is set, by its name, as it was given: the static layer of configs.
     pub properties: BTreeMap<Str, Str>,
+    /// What a simulation breaks on purpose, to show that it would notice.
+    pub broken: Broken,
+}
+
+/// Promises that this controller does not keep. Nothing but a simulation sets any of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Broken {
+    /// A broker that comes back from an unclean stop stays where it was in sync.
+    pub trusts_unclean: bool,
+    /// A leader of another epoch may change the ISR.
+    pub ignores_epochs: bool,
 }
 
 /// What a decision looks at.

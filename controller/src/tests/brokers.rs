@@ -42,6 +42,7 @@ fn config(kv: KvKind, metadata_dir: PathBuf, address: &str) -> ControllerConfig 
         session_timeout: Duration::from_secs(9),
         properties: BTreeMap::new(),
         kv,
+        broken: Default::default(),
     }
 }
 

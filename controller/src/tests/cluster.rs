@@ -121,6 +121,7 @@ impl Cluster {
             session_timeout: Duration::from_secs(9),
             properties: BTreeMap::new(),
             kv: KvKind::Journal,
+            broken: Default::default(),
         }
     }
 

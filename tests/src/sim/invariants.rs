@@ -1,56 +1,43 @@
-//! What must hold in a simulated cluster, whatever happened to it.
+//! What must hold in a simulated cluster, whatever happens to it; one file each.
+//!
+//! | file | when | holds under |
+//! |---|---|---|
+//! | `acknowledged_records` | at the end | what `chaos` says: unclean stops, power lost by one broker at a time |
+//! | `high_watermark` | all the time, and in what readers are told | everything |
+//! | `equal_logs` | at the end | everything |
+//! | `one_leader_per_epoch` | all the time, and in what clients are told | everything |
+//! | `in_sync` | all the time | everything |
+//! | `committed_metadata` | at the end | everything |
+//! | `one_controller_per_term` | all the time | everything |
 
-use super::ActiveLog;
-use super::client::Client;
+pub mod acknowledged_records;
+pub mod committed_metadata;
+pub mod equal_logs;
+pub mod high_watermark;
+pub mod in_sync;
+pub mod one_controller_per_term;
+pub mod one_leader_per_epoch;
 
-/// No term has two active controllers.
-pub fn one_active_controller_per_term(log: &ActiveLog) -> Vec<String> {
-    let log = log.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let mut broken = Vec::new();
-    for (term, nodes) in log.iter() {
-        let mut distinct = nodes.clone();
-        distinct.sort_unstable();
-        distinct.dedup();
-        if distinct.len() > 1 {
-            broken.push(format!("term {term} has active controllers {distinct:?}"));
-        }
-    }
-    broken
+use super::Cluster;
+
+/// Looks at a cluster between its events, and remembers what must not change.
+#[derive(Default)]
+pub struct Witness {
+    leaders: one_leader_per_epoch::Leaders,
+    high_watermarks: high_watermark::HighWatermarks,
+    /// A sentence for each promise that was seen broken.
+    pub broken: Vec<String>,
 }
 
-/// Every topic whose creation was acknowledged is there, under its id. None: the cluster did not answer.
-pub async fn acknowledged_metadata_is_never_undone(client: &Client) -> Option<Vec<String>> {
-    let promised = client.promises().topics.clone();
-    let mut broken = Vec::new();
-    for (name, id) in promised {
-        let topic = client.topic(&name).await?;
-        if topic.error_code != 0 || topic.topic_id != id {
-            broken.push(format!(
-                "topic {name} was created as {id} and is {:?} (error {})",
-                topic.topic_id, topic.error_code
-            ));
+impl Witness {
+    pub fn look(&mut self, cluster: &Cluster) {
+        let brokers = cluster.live_brokers();
+        let mut found = self.leaders.look(&brokers);
+        found.extend(self.high_watermarks.look(&brokers));
+        if let Some(committed) = cluster.committed() {
+            found.extend(in_sync::look(&brokers, &committed.image));
         }
+        // The first ones tell the story.
+        self.broken.extend(found.into_iter().take(10usize.saturating_sub(self.broken.len())));
     }
-    Some(broken)
-}
-
-/// Every acknowledged record can be read where it was acknowledged. None: a leader did not answer.
-pub async fn acknowledged_records_are_readable(client: &Client) -> Option<Vec<String>> {
-    let promised = client.promises().records.clone();
-    let mut broken = Vec::new();
-    let mut partitions: Vec<(String, i32)> = promised.keys().map(|(t, p, _)| (t.clone(), *p)).collect();
-    partitions.dedup();
-    for (topic, partition) in partitions {
-        let found = client.read_all(&topic, partition).await?;
-        for ((t, p, offset), value) in promised.iter().filter(|((t, p, _), _)| (t, *p) == (&topic, partition))
-        {
-            if found.get(offset) != Some(value) {
-                broken.push(format!(
-                    "{t}-{p} at {offset}: {value:?} was acknowledged, {:?} is there",
-                    found.get(offset)
-                ));
-            }
-        }
-    }
-    Some(broken)
 }
