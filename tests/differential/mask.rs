@@ -32,6 +32,8 @@ const VOLATILE: &[(&str, &str)] = &[
     ("*", "Host"),
     ("*", "ClientHost"),
     ("*", "LogDir"),
+    // Kafka mixes the client's instance id into it, which is new each time.
+    ("*", "SubscriptionId"),
     ("*", "TotalBytes"),
     ("*", "UsableBytes"),
     ("*", "LastCaughtUpTimestamp"),

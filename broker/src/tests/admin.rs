@@ -206,7 +206,7 @@ fn configs_are_told_with_their_sources() {
 fn configs_of_what_is_not_there_get_kafkas_code() {
     with_broker(&[], async |rig: Rig| {
         let cases = [
-            (2, "nope", ErrorCode::UnknownTopicOrPartition, None),
+            (2, "nope", ErrorCode::UnknownTopicOrPartition, Some("")),
             (2, "a b", ErrorCode::InvalidTopicException, Some("Topic name is invalid: 'a b' contains")),
             (
                 4,

@@ -290,7 +290,7 @@ fn cluster() -> Vec<Step> {
             .refused()
             .by_contents()
             .contains(&["Could not upgrade share.version to 9.", "only supports versions 0-1"]),
-        step("broker-api-versions", "{at}").part().but(&["UNSUPPORTED", "weir"]),
+        step("broker-api-versions", "{at}").part().but(&["UNSUPPORTED", "Telemetry", "weir"]),
         step("log-dirs", "{at} --describe --topic-list t --broker-list 1").shape(),
     ]
 }
