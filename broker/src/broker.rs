@@ -266,8 +266,12 @@ impl Broker {
         }
         self.groups.close();
         self.replicas.close().await;
-        self.log_dirs.write_checkpoints(&self.replicas.checkpoints(), &CheckpointKind::ALL).await;
-        self.log_dirs.close(self.link.broker_epoch()).await;
+        // What was taken over once, was opened and thereby recovered; before that the files say more than this life knows.
+        let were_opened = self.metadata.applied().end_offset > 0;
+        if were_opened {
+            self.log_dirs.write_checkpoints(&self.replicas.checkpoints(), &CheckpointKind::ALL).await;
+        }
+        self.log_dirs.close(self.link.broker_epoch(), were_opened).await;
         tracing::info!("stopped");
     }
 

@@ -161,9 +161,11 @@ impl LogDirs {
         }
     }
 
-    /// The end of a stop in order, once all logs are closed.
-    pub async fn close(&self, broker_epoch: i64) {
-        for dir in self.dirs.iter().filter(|dir| !dir.is_offline()) {
+    /// The end of a stop in order, once all logs are closed. Logs that were never opened in this life are as the last one left
+    /// them: after an unclean end they are not in order, and the next start must not take them for that.
+    pub async fn close(&self, broker_epoch: i64, were_opened: bool) {
+        let in_order = |dir: &&Arc<Dir>| !dir.is_offline() && (were_opened || dir.files.was_clean());
+        for dir in self.dirs.iter().filter(in_order) {
             let job_dir = Arc::clone(dir);
             let closed = dir.disk.run_slow(move |fs| job_dir.files.close(fs, broker_epoch)).await;
             if let Ok(Err(error)) = closed {
