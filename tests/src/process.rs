@@ -40,6 +40,9 @@ pub fn http(port: u16, path: &str) -> Option<(u16, String)> {
 
 /// One combined node with its data in a directory of its own.
 pub struct Node {
+    id: u32,
+    /// Node ids and controller ports of the quorum.
+    voters: Vec<(u32, u16)>,
     pub port: u16,
     pub controller_port: u16,
     pub http_port: u16,
@@ -51,16 +54,39 @@ pub struct Node {
 impl Node {
     /// Starts a node and waits until it is ready. `settings` are further `name=value`.
     pub fn start(settings: &[&str]) -> Node {
-        let mut node = Node {
+        let mut node = Node::new(1, settings);
+        node.voters = vec![(1, node.controller_port)];
+        node.launch();
+        node
+    }
+
+    /// Starts a cluster of so many nodes, and waits until all are ready.
+    pub fn cluster(nodes: u32, settings: &[&str]) -> Vec<Node> {
+        let mut cluster: Vec<Node> = (1..=nodes).map(|id| Node::new(id, settings)).collect();
+        let voters: Vec<(u32, u16)> = cluster.iter().map(|node| (node.id, node.controller_port)).collect();
+        for node in &mut cluster {
+            node.voters.clone_from(&voters);
+            node.spawn();
+        }
+        cluster.iter_mut().for_each(Node::wait_until_ready);
+        cluster
+    }
+
+    fn new(id: u32, settings: &[&str]) -> Node {
+        Node {
+            id,
+            voters: Vec::new(),
             port: free_port(),
             controller_port: free_port(),
             http_port: free_port(),
             dir: tempfile::tempdir().expect("a temporary directory"),
             child: None,
             settings: settings.iter().map(|s| (*s).to_owned()).collect(),
-        };
-        node.launch();
-        node
+        }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.id
     }
 
     pub fn bootstrap(&self) -> String {
@@ -83,10 +109,12 @@ impl Node {
     pub fn command(&self) -> Command {
         let mut command = Command::new(weir_binary());
         command.arg("server");
+        let voters: Vec<String> =
+            self.voters.iter().map(|(id, port)| format!("{id}@127.0.0.1:{port}")).collect();
         let own = [
-            "node.id=1".to_owned(),
+            format!("node.id={}", self.id),
             "process.roles=broker,controller".to_owned(),
-            format!("controller.quorum.voters=1@127.0.0.1:{}", self.controller_port),
+            format!("controller.quorum.voters={}", voters.join(",")),
             format!(
                 "listeners=PLAINTEXT://127.0.0.1:{},CONTROLLER://127.0.0.1:{}",
                 self.port, self.controller_port
@@ -103,11 +131,19 @@ impl Node {
 
     /// Starts the process on the same directory and waits until `/readyz` says yes.
     pub fn launch(&mut self) {
+        self.spawn();
+        self.wait_until_ready();
+    }
+
+    fn spawn(&mut self) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join("log"));
         let log = log.expect("the log can be written");
         let mut command = self.command();
         command.stdout(log.try_clone().expect("a second handle")).stderr(log).stdin(Stdio::null());
         self.child = Some(command.spawn().expect("weir starts"));
+    }
+
+    fn wait_until_ready(&mut self) {
         let deadline = Instant::now() + READY_WITHIN;
         while self.http("/readyz").is_none_or(|(status, _)| status != 200) {
             let ended =

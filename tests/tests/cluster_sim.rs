@@ -56,6 +56,13 @@ fn sim_notices_a_follower_that_does_not_truncate() {
 }
 
 #[test]
+fn sim_notices_leader_epochs_that_are_ignored() {
+    let broker = broker::Broken { ignores_epochs: true, ..Default::default() };
+    let controller = controller::decide::Broken { ignores_epochs: true, ..Default::default() };
+    assert!(is_noticed(Broken { broker, controller }));
+}
+
+#[test]
 fn sim_notices_a_broker_that_is_believed_after_an_unclean_stop() {
     let controller = controller::decide::Broken { trusts_unclean: true, ..Default::default() };
     assert!(is_noticed(Broken { controller, ..Default::default() }));

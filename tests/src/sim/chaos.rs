@@ -4,14 +4,17 @@
 //!   start - topic -+- 14 faults, invariants looked at in between --+- heal - all replicas in sync - everything is checked
 //!                  '-- writers (acks=all), readers ----------------'
 //! ```
-//! Machines pause and are cut off in any number. A broker that stops without closing its logs is not believed to have what it
+//! Machines pause, are cut off, have a slow disk or stop in order in any number. A broker that stops without closing its logs is not believed to have what it
 //! had (KIP-966), whether its process died or its machine, so while one has lost power, and the page cache with it, no other stops
 //! like that until it is in every ISR again: one is what `min.insync.replicas=2` promises to survive. Processes alone die in
 //! any number.
 
+use std::pin::Pin;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
-use host::sim::CrashKind;
+use host::Task;
+use host::sim::{CrashKind, DiskFaults};
 use protocol::Uuid;
 
 use super::client::Client;
@@ -43,6 +46,8 @@ pub struct Outcome {
 struct Stopped {
     down: Vec<i32>,
     paused: Vec<i32>,
+    /// On their way out, in order.
+    leaving: Vec<(i32, Task<()>)>,
     /// Brokers that were stopped without closing their logs, and are not known to be in sync again.
     unclean: Vec<i32>,
     /// The one of them that lost power.
@@ -77,6 +82,7 @@ impl Chaos {
         for partition in 0..PARTITIONS {
             drop(host.spawn("reader", self.client.clone().read_for_ever(TOPIC, partition)));
         }
+        drop(host.spawn("elector", self.client.clone().elect_for_ever()));
         let topic_id = self.client.promises().topics.get(TOPIC).copied().expect("it was created");
         let commits = host.spawn("committer", committer::run(self.client.clone(), TOPIC, topic_id));
         self.let_pass(SECOND);
@@ -119,6 +125,7 @@ impl Chaos {
             let step = left.min(STEP);
             self.cluster.world.run_for(step);
             left -= step;
+            self.let_go();
             self.witness.look(&self.cluster);
         }
         let cluster = &self.cluster;
@@ -126,12 +133,34 @@ impl Chaos {
         self.stopped.forgetful = self.stopped.forgetful.filter(|id| self.stopped.unclean.contains(id));
     }
 
+    /// Brokers that have stopped in order are down; they closed their logs.
+    fn let_go(&mut self) {
+        for (id, mut task) in std::mem::take(&mut self.stopped.leaving) {
+            let mut context = Context::from_waker(Waker::noop());
+            if Pin::new(&mut task).poll(&mut context).is_pending() {
+                self.stopped.leaving.push((id, task));
+            } else if !self.stopped.down.contains(&id) {
+                self.crash(id, CrashKind::Process);
+            }
+        }
+    }
+
+    fn stop(&mut self, id: i32) {
+        let is_leaving = self.stopped.leaving.iter().any(|(leaving, _)| *leaving == id);
+        let running = self.cluster.live_brokers().remove(&id).filter(|_| !is_leaving);
+        if let Some(broker) = running {
+            let host = self.cluster.machine(id).host();
+            let stop = host.spawn("stop", async move { broker.stop().await });
+            self.stopped.leaving.push((id, stop));
+        }
+    }
+
     fn fault(&mut self) {
         let broker = 11 + self.below(3) as i32;
         let other = 11 + (broker - 11 + 1 + self.below(2) as i32) % 3;
         let controller = 1 + self.below(3) as i32;
         let world = &self.cluster.world;
-        match self.below(16) {
+        match self.below(18) {
             0 | 1 if self.stopped.forgetful.is_none_or(|id| id == broker) => {
                 self.crash_broker(broker, CrashKind::Process);
             }
@@ -146,6 +175,8 @@ impl Chaos {
             11 => self.crash(controller, CrashKind::Power),
             12 => self.pause(controller),
             13 => world.heal_all(),
+            14 => self.stop(broker),
+            15 => self.cluster.machine(broker).set_disk_faults(slow_disk()),
             _ => self.bring_back(),
         }
         // Somebody comes back at most faults: a cluster that is down as a whole shows nothing.
@@ -172,6 +203,7 @@ impl Chaos {
             return;
         }
         self.resume(id);
+        self.stopped.leaving.retain(|(leaving, _)| *leaving != id);
         self.cluster.crash(id, kind);
         self.stopped.down.push(id);
     }
@@ -203,6 +235,14 @@ impl Chaos {
 
     fn heal(&mut self) {
         self.cluster.world.heal_all();
+        self.cluster.brokers.iter().for_each(|(_, node)| node.set_disk_faults(DiskFaults::default()));
+        for id in std::mem::take(&mut self.stopped.paused) {
+            self.cluster.machine(id).resume();
+        }
+        // To leave takes a bounded time.
+        while !self.stopped.leaving.is_empty() {
+            self.let_pass(SECOND / 2);
+        }
         while !self.stopped.down.is_empty() || !self.stopped.paused.is_empty() {
             self.bring_back();
         }
@@ -250,6 +290,11 @@ impl Chaos {
             .extend(self.cluster.world.block_on(LIMIT, logs).unwrap_or_else(|stuck| vec![stuck.to_string()]));
         broken
     }
+}
+
+/// One job in fifty takes half a second.
+fn slow_disk() -> DiskFaults {
+    DiskFaults { stalls_per_million: 20_000, ..DiskFaults::default() }
 }
 
 /// Writes until it is told to stop.

@@ -12,7 +12,9 @@ use protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicCo
 use protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use protocol::messages::metadata_response::MetadataResponseTopic;
 use protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use protocol::messages::{CreateTopicsRequest, FetchRequest, MetadataRequest, ProduceRequest};
+use protocol::messages::{
+    CreateTopicsRequest, ElectLeadersRequest, FetchRequest, MetadataRequest, ProduceRequest,
+};
 use protocol::{ErrorCode, Records, Str, Uuid};
 use wire::client::{Node, NodeOptions, Pool};
 
@@ -159,6 +161,18 @@ impl Client {
             }
         }
         Some(topic)
+    }
+
+    /// Asks for the preferred leaders now and then, so that leaders change without a fault, too.
+    pub async fn elect_for_ever(self) {
+        while !self.is_stopped() {
+            let request =
+                ElectLeadersRequest { topic_partitions: None, timeout_ms: 1000, ..Default::default() };
+            // A refusal is as good: the next one may be heard.
+            drop(self.any().call(&request).await);
+            let millis = 300 + self.host.entropy().below(2500);
+            self.host.clock().sleep(Duration::from_millis(millis)).await;
+        }
     }
 
     fn address_of(&self, broker: i32) -> Option<&str> {
