@@ -26,6 +26,7 @@ use protocol::ApiKey;
 use recorded::Recording;
 use scenario::Scenario;
 use serde_json::Value as Json;
+use tests::kafka::Kafka;
 use tests::process::{Node, root, runtimes};
 
 /// The file that is played first and always: it ends when the coordinators are there.
@@ -120,13 +121,13 @@ fn with_kafka() -> bool {
 /// The two nodes, for the length of a test.
 struct Nodes {
     weir: Node,
-    kafka: Option<peers::Kafka>,
+    kafka: Option<Kafka>,
 }
 
 impl Nodes {
     fn start() -> Nodes {
         std::thread::scope(|threads| {
-            let kafka = threads.spawn(|| with_kafka().then(peers::Kafka::start));
+            let kafka = threads.spawn(|| with_kafka().then(peers::kafka));
             let weir = peers::weir(&[]);
             Nodes { weir, kafka: kafka.join().expect("Kafka starts") }
         })
@@ -136,7 +137,7 @@ impl Nodes {
     fn play(&self, suite: &Suite) -> (Recording, Option<Recording>) {
         std::thread::scope(|threads| {
             let weir = threads.spawn(|| suite.play(&peers::side_of(&self.weir)));
-            let kafka = self.kafka.as_ref().map(|kafka| suite.play(&kafka.side()));
+            let kafka = self.kafka.as_ref().map(|kafka| suite.play(&peers::side_of_kafka(kafka)));
             (weir.join().expect("Weir is played against"), kafka)
         })
     }

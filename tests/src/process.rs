@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a node may take until it is ready; a loaded two-core machine compiles beside the tests.
@@ -22,9 +23,36 @@ pub fn weir_binary() -> PathBuf {
     binary
 }
 
-/// A port that was free a moment ago.
+/// Ports that tests hand out: below the range from which the kernel takes the ports of outgoing connections, so that
+/// nobody else comes upon one between the moment it is chosen and the moment a node listens on it.
+const TEST_PORTS: std::ops::Range<u16> = 10_240..32_768;
+/// A process owns whole blocks; it listens on the first port of each for as long as it lives, which is the lock.
+const PORTS_PER_BLOCK: u16 = 64;
+
+/// The blocks that this process owns, and the ports of the last one that were not handed out yet.
+#[derive(Default)]
+struct OwnPorts {
+    locks: Vec<TcpListener>,
+    left: std::ops::Range<u16>,
+}
+
+/// A port that nobody listens on, and that no other test is given, of this process or of another.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("loopback has a free port").port()
+    static OWN: Mutex<Option<OwnPorts>> = Mutex::new(None);
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let own = own.get_or_insert_default();
+    loop {
+        if let Some(port) = own.left.find(is_free) {
+            return port;
+        }
+        let mut blocks = TEST_PORTS.step_by(usize::from(PORTS_PER_BLOCK));
+        let lock = blocks.find_map(|first| TcpListener::bind(("127.0.0.1", first)).ok());
+        let lock = lock.expect("loopback has a free block of ports");
+        let first = lock.local_addr().expect("it is bound").port();
+        own.left = first + 1..first + PORTS_PER_BLOCK;
+        own.locks.push(lock);
+    }
 }
 
 /// GET over HTTP/1.0, so that the body comes in one piece: status and body; None if nobody listens.
