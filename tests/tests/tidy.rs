@@ -20,6 +20,7 @@ const LEVELS: &[(&str, &str, u8)] = &[
     ("wire", "protocol/wire", 1),
     ("storage", "storage", 1),
     ("metadata", "controller/metadata", 1),
+    ("base2histogram", "controller/histogram", 0),
     ("coordinator", "broker/coordinator", 2),
     ("controller", "controller", 2),
     ("broker", "broker", 3),
