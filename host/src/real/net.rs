@@ -209,14 +209,15 @@ impl RealWrite {
         if let RealWriteKind::Tls(tls) = &mut self.kind {
             return tls.write_chunks(chunks, &self.buffers).await;
         }
-        while let Some(front) = chunks.front_mut() {
+        loop {
+            region::copy_small(chunks, SLICES_MAX);
+            let Some(front) = chunks.front_mut() else { return Ok(()) };
             match front {
                 chunk if chunk.is_empty() => drop(chunks.pop_front()),
                 Chunk::Bytes(_) => write_bytes(&self.socket, chunks).await?,
                 Chunk::File(region) => region::send(&self.socket, region).await?,
             }
         }
-        Ok(())
     }
 }
 

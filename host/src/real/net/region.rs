@@ -3,6 +3,9 @@
 //!     plaintext:  page cache --sendfile--> socket                     no copy
 //!     TLS:        page cache --pread--> pooled buffer --> records --> socket
 //!
+//! A small region that is in the cache is copied into the bytes around it instead: one read in place of two probes, a
+//! `sendfile` and a packet of its own.
+//!
 //! A page that is not in the cache would stall the whole reactor, so a region is probed before it is sent, and what is
 //! cold is read ahead on another thread. A region that ends early (its file was cut) is an error that closes the
 //! connection: its length is on the wire already.
@@ -10,16 +13,18 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use crate::FileRegion;
 use crate::fs::FileKind;
+use crate::{Chunk, FileRegion};
 
 /// Bytes of a region that are probed and sent in one go.
 const STEP_BYTES: u64 = 1 << 20;
@@ -29,6 +34,11 @@ const PROBE_BYTES: u64 = 128 << 10;
 pub(super) const BUFFER_BYTES: usize = 64 << 10;
 /// Buffers that are kept for reuse; more exist while more connections send.
 const BUFFERS_MAX: usize = 64;
+
+/// A region up to this size costs less to copy than to send.
+const SMALL_BYTES: u64 = 16 << 10;
+/// Only within so many bytes at the front of the queue: what is copied is held until the peer takes it.
+const SMALL_TOTAL_BYTES: u64 = 64 << 10;
 
 fn real_fd(region: &FileRegion) -> io::Result<Arc<OwnedFd>> {
     match &region.file.0 {
@@ -41,6 +51,33 @@ fn real_fd(region: &FileRegion) -> io::Result<Arc<OwnedFd>> {
 
 fn ended_early() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, "a file region ended early")
+}
+
+/// Turns the small regions at the front of the queue into bytes: within the first `most` chunks, up to one that is large or
+/// not in the page cache.
+pub(super) fn copy_small(chunks: &mut VecDeque<Chunk>, most: usize) {
+    let mut bytes_before = 0;
+    for chunk in chunks.iter_mut().take(most) {
+        bytes_before += chunk.len();
+        if bytes_before > SMALL_TOTAL_BYTES {
+            return;
+        }
+        if let Chunk::File(region) = chunk {
+            let Some(bytes) = copied(region) else { return };
+            *chunk = Chunk::Bytes(bytes);
+        }
+    }
+}
+
+/// A small region; None if it is none, if it cannot be had without the disk, or has ended early: sending it says so.
+fn copied(region: &FileRegion) -> Option<Bytes> {
+    if region.length > SMALL_BYTES {
+        return None;
+    }
+    let fd = real_fd(region).ok()?;
+    let mut buffer = vec![0; region.length as usize];
+    let n = read_cached(&fd, &mut buffer, region.position).ok()?;
+    (n == buffer.len()).then(|| Bytes::from(buffer))
 }
 
 /// Sends a region from the page cache; `region` shrinks as it goes.

@@ -154,6 +154,43 @@ fn a_cold_region_that_is_encrypted_is_read_on_another_thread_too() {
 }
 
 #[test]
+fn small_regions_are_copied_up_to_a_large_one_and_to_a_bound() {
+    let on_disk = OnDisk::new();
+    let head = || Chunk::Bytes(Bytes::from_static(b"head"));
+    let region = |position, length| Chunk::File(on_disk.region(position, length));
+    let lengths = |chunks: &VecDeque<Chunk>| -> Vec<(bool, u64)> {
+        chunks.iter().map(|chunk| (matches!(chunk, Chunk::Bytes(_)), chunk.len())).collect()
+    };
+    let mut chunks =
+        VecDeque::from([head(), region(7, 100), head(), region(0, SMALL_BYTES + 1), region(9, 5)]);
+    copy_small(&mut chunks, 64);
+    assert!(matches!(&chunks[1], Chunk::Bytes(bytes) if bytes[..] == content(7, 107)[..]));
+    let large = (false, SMALL_BYTES + 1);
+    assert_eq!(lengths(&chunks), [(true, 4), (true, 100), (true, 4), large, (false, 5)]);
+
+    let mut many: VecDeque<Chunk> = (0..10).map(|_| region(0, SMALL_BYTES)).collect();
+    copy_small(&mut many, 64);
+    let copied = SMALL_TOTAL_BYTES / SMALL_BYTES;
+    assert_eq!(many.iter().filter(|chunk| matches!(chunk, Chunk::Bytes(_))).count() as u64, copied);
+
+    on_disk.file.set_len(50).unwrap();
+    let mut cut = VecDeque::from([region(49, 1), region(0, 51)]);
+    copy_small(&mut cut, 64);
+    assert_eq!(lengths(&cut), [(true, 1), (false, 51)]);
+}
+
+#[test]
+fn a_small_region_that_is_cold_is_left_to_another_thread() {
+    let on_disk = OnDisk::new();
+    if !on_disk.chill(0) {
+        return;
+    }
+    let mut chunks = VecDeque::from([Chunk::File(on_disk.region(0, 10))]);
+    copy_small(&mut chunks, 64);
+    assert!(matches!(chunks[0], Chunk::File(_)));
+}
+
+#[test]
 fn a_region_whose_file_was_cut_is_an_error() {
     let on_disk = OnDisk::new();
     on_disk.file.set_len(100).unwrap();
