@@ -49,6 +49,7 @@ pub struct ConsumerRanges {
 /// See the module. Times in milliseconds.
 #[derive(Clone, Debug)]
 pub struct GroupConfig {
+    pub node_id: i32,
     pub session_timeout_ms_min: i32,
     pub session_timeout_ms_max: i32,
     pub size_max: usize,
@@ -78,6 +79,7 @@ impl GroupConfig {
             min..=server.int(max).max(min)
         };
         GroupConfig {
+            node_id: server.int("node.id"),
             session_timeout_ms_min: server.int("group.min.session.timeout.ms"),
             session_timeout_ms_max: server.int("group.max.session.timeout.ms"),
             size_max: size("group.max.size"),
@@ -117,7 +119,8 @@ impl GroupConfig {
 
     /// The settings of one consumer group: its own, kept within the server's bounds, or else the server's.
     pub(crate) fn consumer_settings(&self, image: &Image, group: &str) -> ConsumerSettings {
-        let Some(own) = image.configs.values(&ConfigResource::group(group)) else { return self.consumer };
+        let default = self.consumer_defaults(image);
+        let Some(own) = image.configs.values(&ConfigResource::group(group)) else { return default };
         let setting = |name: &str, range: &RangeInclusive<i32>, default: i32| {
             let text = own.get(name);
             let value = text.and_then(|text| config::group().get(name)?.parse(text).ok());
@@ -126,7 +129,7 @@ impl GroupConfig {
                 _ => default,
             }
         };
-        let (ranges, default) = (&self.consumer_ranges, self.consumer);
+        let ranges = &self.consumer_ranges;
         ConsumerSettings {
             session_timeout_ms: setting(
                 "consumer.session.timeout.ms",
@@ -143,6 +146,60 @@ impl GroupConfig {
                 &ranges.assignment_interval_ms,
                 default.assignment_interval_ms,
             ),
+        }
+    }
+    /// What the server says now: one of the settings may be changed while it runs.
+    fn consumer_defaults(&self, image: &Image) -> ConsumerSettings {
+        const NAME: &str = "group.consumer.assignment.interval.ms";
+        let layers = [ConfigResource::broker(self.node_id), ConfigResource::cluster_default()];
+        let changed = layers.iter().find_map(|layer| {
+            let text = image.configs.values(layer)?.get(NAME)?;
+            match config::server().get(NAME)?.parse(text).ok()? {
+                Value::Int(value) => Some(value),
+                _ => None,
+            }
+        });
+        let assignment_interval_ms = changed.unwrap_or(self.consumer.assignment_interval_ms);
+        ConsumerSettings { assignment_interval_ms, ..self.consumer }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metadata::Record;
+    use protocol::Str;
+    use protocol::messages::ConfigRecord;
+
+    use super::*;
+
+    fn with(image: &Image, resource: &ConfigResource, name: &str, value: &str) -> Image {
+        let record = ConfigRecord {
+            resource_type: resource.kind.0,
+            resource_name: resource.name.clone(),
+            name: Str::from(name),
+            value: Some(Str::from(value)),
+            ..Default::default()
+        };
+        image.with(&[Record::from(record)])
+    }
+
+    #[test]
+    fn the_assignment_interval_is_the_groups_the_nodes_the_clusters_or_the_files() {
+        const NAME: &str = "group.consumer.assignment.interval.ms";
+        let server = Configs::parse(config::server(), [("node.id", "7"), (NAME, "100")]).expect("valid");
+        let config = GroupConfig::new(&server, 1_000_000);
+        let interval = |image: &Image| config.consumer_settings(image, "g").assignment_interval_ms;
+        let layers = [
+            (ConfigResource::broker(8), NAME, "800", 100), // Another node's is not ours.
+            (ConfigResource::cluster_default(), NAME, "200", 200),
+            (ConfigResource::broker(7), NAME, "300", 300),
+            (ConfigResource::group("g"), "consumer.assignment.interval.ms", "400", 400),
+        ];
+        let mut image = Image::default();
+        assert_eq!(interval(&image), 100);
+        for (resource, name, value, expected) in layers {
+            image = with(&image, &resource, name, value);
+            assert_eq!(interval(&image), expected, "{resource:?}");
         }
     }
 }

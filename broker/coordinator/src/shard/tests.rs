@@ -47,6 +47,7 @@ const SETTINGS: ConsumerSettings = ConsumerSettings {
 
 fn config() -> GroupConfig {
     GroupConfig {
+        node_id: 1,
         session_timeout_ms_min: 6_000,
         session_timeout_ms_max: 1_800_000,
         size_max: usize::MAX,
