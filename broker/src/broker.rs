@@ -126,7 +126,7 @@ impl Broker {
             metadata,
             replicas,
             fetch_sessions: FetchSessions::new(host, session_slots(&config)),
-            isr_changes: Arc::default(),
+            isr_changes: Arc::new(IsrChanges::new(Arc::clone(&metrics.replication))),
             producer_ids: ProducerIds::new(Arc::clone(&link)),
             auto_creation: AutoCreation::default(),
             table: Arc::new(dispatch::table()),

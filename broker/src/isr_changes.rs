@@ -18,19 +18,25 @@ use protocol::{ErrorCode, Uuid, bounds};
 use tokio::sync::Notify;
 
 use crate::controller_link::ControllerLink;
+use crate::metrics::Replication;
 use crate::partition::{IsrChange, IsrOutcome, Partition};
 use crate::replicas::Replicas;
 
 type Queue = BTreeMap<PartitionId, (Arc<Partition>, IsrChange)>;
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct IsrChanges {
     queue: Mutex<Queue>,
     submitted: Notify,
+    metrics: Arc<Replication>,
 }
 
 impl IsrChanges {
+    pub fn new(metrics: Arc<Replication>) -> IsrChanges {
+        IsrChanges { queue: Mutex::default(), submitted: Notify::new(), metrics }
+    }
+
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().expect("no code that holds this lock panics")
     }
@@ -82,6 +88,7 @@ impl IsrChanges {
                 (error, _) => Err(error),
             };
             if let Err(error) = of_one {
+                self.metrics.failed_isr_updates.inc();
                 tracing::info!(topic = %partition.topic, partition = id.partition, %error, "the ISR was not changed");
             }
             if let Ok(IsrOutcome::Again) = partition.isr_answered(&change, of_one).await {

@@ -112,6 +112,15 @@ impl TopicMetrics {
         self.shared.flushes.record(self.shared.window.open(), took.max(1));
     }
 
+    /// The ISR of a partition that is led here had so many members and has so many now.
+    pub fn isr_changed(&self, before: usize, after: usize) {
+        match after.cmp(&before) {
+            std::cmp::Ordering::Less => self.shared.replication.isr_shrinks.inc(),
+            std::cmp::Ordering::Greater => self.shared.replication.isr_expands.inc(),
+            std::cmp::Ordering::Equal => {}
+        }
+    }
+
     /// The clock by which flushes are timed.
     pub fn now(&self) -> Instant {
         self.shared.clock.now()
@@ -135,6 +144,7 @@ struct Shared {
     retired: TopicCounters,
     flushes: Histogram,
     flush_count: Counter,
+    replication: Arc<Replication>,
 }
 
 /// Requests that wait, by Kafka's name of what they wait to do.
@@ -145,14 +155,12 @@ pub struct Waiting {
     pub produce_expires: Counter,
 }
 
-/// What followers do; filled in by replication.
+/// Changes of the ISRs of partitions that are led here.
 #[derive(Debug, Default)]
 pub struct Replication {
     pub isr_shrinks: Counter,
     pub isr_expands: Counter,
     pub failed_isr_updates: Counter,
-    /// The most records that a replica here is behind its leader.
-    pub max_lag: Gauge,
 }
 
 /// How busy the node's threads had been when the window was turned.
@@ -170,12 +178,13 @@ pub struct Metrics {
     topics: Mutex<BTreeMap<Str, Weak<TopicMetrics>>>,
     requests: Requests,
     pub waiting: Waiting,
-    pub replication: Replication,
+    pub replication: Arc<Replication>,
     busy: Mutex<Busy>,
 }
 
 impl Metrics {
     pub fn new(host: &Host) -> Metrics {
+        let replication: Arc<Replication> = Arc::default();
         let (window, clock) = (Arc::new(Window::default()), host.clock().clone());
         let busy = Busy { at: clock.now(), time: host.busy().map_or(Duration::ZERO, |busy| busy.time) };
         let shared = Shared {
@@ -184,6 +193,7 @@ impl Metrics {
             retired: TopicCounters::default(),
             flushes: Histogram::default(),
             flush_count: Counter::default(),
+            replication: Arc::clone(&replication),
         };
         Metrics {
             host: host.clone(),
@@ -191,7 +201,7 @@ impl Metrics {
             topics: Mutex::default(),
             requests: Requests::new(window),
             waiting: Waiting::default(),
-            replication: Replication::default(),
+            replication,
             busy: Mutex::new(busy),
         }
     }

@@ -118,6 +118,8 @@ pub(crate) struct State {
     log_end: Offset,
     flushed_end: Offset,
     high_watermark: Offset,
+    /// What a follower has heard last.
+    leader_high_watermark: Offset,
     last_stable: Offset,
     /// The high watermark counts flushed ends (`weir.flush.on.acknowledge`).
     counts_flushed: bool,
@@ -188,6 +190,7 @@ impl Partition {
             log_end: log.log_end_offset(),
             flushed_end: log.recovery_point(),
             high_watermark: log.high_watermark(),
+            leader_high_watermark: Offset::NONE,
             last_stable: log.last_stable_offset(),
             counts_flushed: false,
             min_insync_replicas: 1,

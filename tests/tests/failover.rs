@@ -42,6 +42,13 @@ fn wait_for(node: &Node, what: &str, is_there: impl Fn((u32, usize)) -> bool) ->
     }
 }
 
+/// One sample of a node's metrics.
+fn sample(node: &Node, name: &str) -> f64 {
+    let (_, text) = node.http("/metrics").expect("it answers");
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+    line.unwrap_or_else(|| panic!("{name} is not there"))
+}
+
 #[test]
 fn a_killed_leader_loses_nothing_of_an_idempotent_producer() {
     if !runtimes::have("kcat") {
@@ -95,6 +102,11 @@ fn a_killed_leader_loses_nothing_of_an_idempotent_producer() {
 
     nodes[killed].launch();
     wait_for(&nodes[killed], "it catches up", |(_, isr)| isr == 3);
+    let expands: f64 =
+        nodes.iter().map(|node| sample(node, "kafka_server_replicamanager_isrexpands_total")).sum();
+    assert!(expands >= 1.0, "whoever leads has taken it in");
+    let lag = sample(&nodes[killed], "kafka_server_replicafetchermanager_maxlag{clientId=\"Replica\"}");
+    assert!(lag == 0.0, "{lag} records behind");
 }
 
 #[test]

@@ -85,8 +85,6 @@ impl Metrics {
         pages.single(&names::ISR_SHRINKS, self.replication.isr_shrinks.get() as f64);
         pages.single(&names::ISR_EXPANDS, self.replication.isr_expands.get() as f64);
         pages.single(&names::FAILED_ISR_UPDATES, self.replication.failed_isr_updates.get() as f64);
-        pages.family(&names::FETCHER_MAX_LAG);
-        pages.sample(&[("clientId", "Replica")], self.replication.max_lag.get() as f64);
     }
 }
 

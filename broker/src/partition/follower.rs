@@ -123,6 +123,7 @@ impl Partition {
             }
         }
         let mut state = self.state();
+        state.leader_high_watermark = high_watermark;
         let appended = appended.inspect(|appended| {
             state.wants_flush |= appended.is_some_and(|appended| appended.rolled);
         });

@@ -184,7 +184,13 @@ impl Partition {
         asked: &IsrChange,
         answer: Result<&PartitionData, ErrorCode>,
     ) -> Result<IsrOutcome, DiskGone> {
-        let (outcome, changed) = self.state().settle(asked, answer);
+        let (outcome, changed) = {
+            let mut state = self.state();
+            let before = state.isr.len();
+            let settled = state.settle(asked, answer);
+            self.metrics.isr_changed(before, state.isr.len());
+            settled
+        };
         if changed {
             self.commit().await?;
         }

@@ -16,6 +16,8 @@ pub struct Measure {
     pub offsets: Offsets,
     pub replicas: usize,
     pub isr: usize,
+    /// Committed records that a follower does not have yet; 0 elsewhere.
+    pub lag: i64,
     pub log: LogMeasure,
 }
 
@@ -68,6 +70,11 @@ impl Partition {
             offsets: state.offsets(),
             replicas: state.replicas.len(),
             isr: state.isr.len(),
+            lag: if state.role == Role::Follower {
+                (state.leader_high_watermark.0 - state.log_end.0).max(0)
+            } else {
+                0
+            },
             log: state.measured,
         }
     }

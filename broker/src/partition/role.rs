@@ -47,6 +47,7 @@ impl Partition {
         let is_leader = registered.leader == registration.node_id;
         let begins =
             is_leader && (state.role != Role::Leader || state.leader_epoch != registered.leader_epoch);
+        let isr_before = state.isr.len();
         let left: Vec<i32> =
             state.isr.iter().copied().filter(|member| !registered.isr.contains(member)).collect();
         state.node_id = registration.node_id;
@@ -69,6 +70,7 @@ impl Partition {
             state.followers.begin(others, &registered.isr, now);
             state.pending = None;
         } else if is_leader {
+            self.metrics.isr_changed(isr_before, state.isr.len());
             state.followers.keep(others);
             for member in left {
                 state.followers.is_gone(member);

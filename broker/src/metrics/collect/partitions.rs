@@ -133,6 +133,9 @@ fn write_sums(broker: &Broker, rows: &[Row], pages: &mut Pages) {
     pages.single(&names::AT_MIN_ISR, count(Row::is_at_min_isr));
     pages.single(&names::REASSIGNING, count(|row| row.is_led() && row.is_reassigning));
     pages.single(&names::PRODUCER_IDS, rows.iter().map(|row| row.measure.log.producers as f64).sum());
+    pages.family(&names::FETCHER_MAX_LAG);
+    let lag_max = rows.iter().map(|row| row.measure.lag).max().unwrap_or(0);
+    pages.sample(&[("clientId", "Replica")], lag_max as f64);
     let dirs: Vec<_> = broker.log_dirs.all().collect();
     let is_offline = |dir: &std::path::Path| broker.log_dirs.dir(dir).is_some_and(|dir| dir.is_offline());
     let partitions = broker.replicas.all();
