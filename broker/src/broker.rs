@@ -10,6 +10,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use host::{Host, Task};
 use metadata::{Endpoint, Image, Topic};
@@ -152,11 +153,14 @@ impl Broker {
         let (replicas, groups) = (Arc::clone(&self.replicas), Arc::clone(&self.groups));
         let follow = controller_link::follow(Arc::clone(link), Arc::clone(metadata), replicas, groups);
         let interval = self.config.heartbeat_interval;
+        let registration_timeout = self.config.server.int("initial.broker.registration.timeout.ms");
+        let registration_timeout = Duration::from_millis(u64::from(registration_timeout.unsigned_abs()));
         let beat = controller_link::beat(
             Arc::clone(link),
             Arc::clone(metadata),
             Arc::clone(&self.log_dirs),
             interval,
+            registration_timeout,
         );
         let mut tasks = vec![
             self.host.spawn("metadata follower", follow),
@@ -238,13 +242,20 @@ impl Broker {
         self.http_address
     }
 
-    /// Resolves when this broker cannot go on: no log dir is left.
+    /// Resolves when this broker cannot go on: no log dir is left, or the cluster does not take it. A sentence for the
+    /// operator.
     pub async fn failed(&self) -> String {
-        loop {
-            if self.log_dirs.all_offline() {
-                return "all log dirs have failed".to_owned();
+        let all_offline = async {
+            while !self.log_dirs.all_offline() {
+                self.host.clock().sleep(self.config.heartbeat_interval).await;
             }
-            self.host.clock().sleep(self.config.heartbeat_interval).await;
+            "all log dirs have failed".to_owned()
+        };
+        // Cancellation is safe: both only look.
+        tokio::select! {
+            biased;
+            why = all_offline => why,
+            why = self.link.refused() => why,
         }
     }
 

@@ -75,6 +75,8 @@ pub struct ControllerLink {
     caught_up: AtomicBool,
     /// The next heartbeat shall be sent now.
     beat_now: Notify,
+    /// Why this broker cannot belong to the cluster at all.
+    refused: watch::Sender<Option<String>>,
 }
 
 impl std::fmt::Debug for ControllerLink {
@@ -120,7 +122,15 @@ impl ControllerLink {
             broker_epoch: AtomicI64::new(-1),
             caught_up: AtomicBool::new(false),
             beat_now: Notify::new(),
+            refused: watch::Sender::new(None),
         }
+    }
+
+    /// Resolves when this broker was never registered and will not be, with a sentence for the operator.
+    pub async fn refused(&self) -> String {
+        let mut refused = self.refused.subscribe();
+        let told = refused.wait_for(Option::is_some).await.map(|why| why.clone());
+        told.ok().flatten().expect("the sender lives as long as this, and has said why")
     }
 
     fn active(&self) -> i32 {

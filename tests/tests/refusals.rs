@@ -157,3 +157,42 @@ fn a_full_directory_is_named_and_breaks_nothing() {
     let said = outcome.expect("refused");
     assert!(said.contains("space") && said.contains(&path), "{said}");
 }
+
+/// A broker that would join the cluster of `node`.
+fn broker_beside(node: &Node, dir: &tempfile::TempDir, settings: &[&str]) -> Command {
+    let mut command = Command::new(weir_binary());
+    let own = [
+        "process.roles=broker".to_owned(),
+        "weir.http.address=".to_owned(),
+        format!("listeners=PLAINTEXT://127.0.0.1:{}", free_port()),
+        format!("controller.quorum.voters=1@127.0.0.1:{}", node.controller_port),
+        "controller.listener.names=CONTROLLER".to_owned(),
+        format!("log.dirs={}", dir.path().join("logs").display()),
+    ];
+    command.arg("server");
+    own.iter().map(String::as_str).chain(settings.iter().copied()).for_each(|setting| {
+        command.args(["--set", setting]);
+    });
+    command
+}
+
+#[test]
+fn a_broker_of_another_cluster_and_one_with_a_used_id_are_refused_and_the_cluster_goes_on() {
+    const CLUSTER: &str = "cluster.id=4L6g3nShT-eMCtK--X86sw";
+    let mut node = Node::start(&[CLUSTER]);
+    let dir = tempfile::tempdir().unwrap();
+    let said = refused(broker_beside(&node, &dir, &["node.id=2", "cluster.id=5L6g3nShT-eMCtK--X86sw"]));
+    assert!(said.contains("another cluster") && said.contains("5L6g3nShT-eMCtK--X86sw"), "{said}");
+
+    let dir = tempfile::tempdir().unwrap();
+    let twice = ["node.id=1", CLUSTER, "initial.broker.registration.timeout.ms=1000"];
+    let said = refused(broker_beside(&node, &dir, &twice));
+    assert!(said.contains("another broker") && said.contains("node.id 1"), "{said}");
+
+    assert!(node.is_running() && node.weir(&["topic", "create", "t"]).status.success(), "{}", node.log());
+    node.kill();
+    let dir = tempfile::tempdir().unwrap();
+    let alone = ["node.id=3", CLUSTER, "initial.broker.registration.timeout.ms=1000"];
+    let said = refused(broker_beside(&node, &dir, &alone));
+    assert!(said.contains("no controller could be reached"), "{said}");
+}

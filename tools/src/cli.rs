@@ -8,11 +8,13 @@ use clap_complete::Shell;
 mod cluster;
 mod config;
 mod group;
+mod storage;
 mod topic;
 
 pub use cluster::{ClusterArgs, ClusterCommand};
 pub use config::{ConfigArgs, ConfigCommand, EntityKind};
 pub use group::{GroupArgs, GroupCommand, ResetArgs};
+pub use storage::{StorageArgs, StorageCommand};
 pub use topic::{TopicArgs, TopicCommand};
 
 use crate::output::Format;
@@ -37,6 +39,8 @@ pub enum Command {
     Config(ConfigArgs),
     /// Show brokers, quorum, features and log directories of the cluster
     Cluster(ClusterArgs),
+    /// Make and show the directories of a node before it runs
+    Storage(StorageArgs),
     /// Write lines of standard input as records
     Produce(ProduceArgs),
     /// Read records to standard output

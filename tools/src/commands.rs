@@ -6,4 +6,5 @@ pub mod config;
 pub mod consume;
 pub mod group;
 pub mod produce;
+pub mod storage;
 pub mod topic;

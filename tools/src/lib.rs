@@ -16,8 +16,8 @@ use std::io::Write;
 use crate::cli::{Command, Target};
 use crate::client::Client;
 use crate::client_config::ClientConfig;
-use crate::commands::{cluster, completions, config, consume, group, produce, topic};
-use crate::output::Output;
+use crate::commands::{cluster, completions, config, consume, group, produce, storage, topic};
+use crate::output::{Format, Output};
 
 /// Runs a command to its end. The error is one sentence for a person, or several lines of them.
 pub fn run(cli: cli::Cli) -> Result<(), String> {
@@ -47,6 +47,9 @@ pub fn run(cli: cli::Cli) -> Result<(), String> {
             let target = args.target.clone();
             show(&target, false, |client| Box::new(cluster::run(client, args.command)))
         }
+        Command::Storage(args) => {
+            write(args.format, &client::block_on(move |host| Box::new(storage::run(host, args.command)))?)
+        }
         Command::Produce(args) => {
             let target = args.target.clone();
             show(&target, true, |client| Box::new(produce::run(client, args)))
@@ -64,8 +67,12 @@ fn show(
 ) -> Result<(), String> {
     let config = ClientConfig::of(target)?;
     let output = client::block_on(move |host| command(Client::new(host, &config, create)))?;
+    write(target.format, &output)
+}
+
+fn write(format: Format, output: &Output) -> Result<(), String> {
     // Nothing is left to say to whoever closed our output.
-    let _ = output.write(target.format, &mut std::io::stdout().lock());
+    let _ = output.write(format, &mut std::io::stdout().lock());
     for note in output.notes() {
         let _ = writeln!(std::io::stderr(), "{note}");
     }

@@ -65,6 +65,10 @@ impl Output {
         self.rows.push(values);
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// A word beside the rows, on standard error.
     pub fn note(&mut self, text: impl Into<String>) {
         self.notes.push(text.into());

@@ -4,7 +4,7 @@
 //!
 //! Without a config file the node is broker and controller on loopback, with its data in `./weir-data`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -60,7 +60,7 @@ fn log_to_stderr() {
 }
 
 /// What the settings mean, checked before anything is touched.
-struct Plan {
+pub(crate) struct Plan {
     broker: Option<BrokerConfig>,
     cluster_id: Option<Uuid>,
     controller: Option<ControllerConfig>,
@@ -81,8 +81,11 @@ const ALONE: &[(&str, &str)] = &[
     ("transaction.state.log.min.isr", "1"),
 ];
 
+/// To which cluster a node that is not formatted yet shall belong. No setting of Kafka's, whose nodes are all formatted first.
+const CLUSTER_ID: &str = "cluster.id";
+
 impl Plan {
-    fn new(settings: Settings) -> Result<Plan, Failure> {
+    pub(crate) fn new(settings: Settings) -> Result<Plan, Failure> {
         let mut values = settings.values;
         if settings.no_file {
             for (name, value) in ALONE {
@@ -90,7 +93,7 @@ impl Plan {
             }
         }
         let configs = Configs::parse(config::server(), &values).map_err(|e| e.to_string())?;
-        for name in configs.unknown() {
+        for name in configs.unknown().iter().filter(|name| *name != CLUSTER_ID) {
             write_note(&format!("{name} is not a setting that Kafka 4.3 or Weir knows; it is ignored"));
         }
         let idle: Vec<&str> = configs
@@ -128,18 +131,31 @@ impl Plan {
         }
         let is_controller = roles.iter().any(|r| r == "controller");
         let voters = voters(&configs, &values, &listeners, &controller_names)?;
+        let cluster_id = values.get(CLUSTER_ID).map(|id| id.parse::<Uuid>());
+        let cluster_id = cluster_id.transpose().map_err(|e| format!("{CLUSTER_ID}: {e}"))?;
         let controller = if is_controller {
-            Some(controller_config(&configs, &values, &listeners, &controller_names, &map, &voters)?)
+            let own = controller_config(&configs, &values, &listeners, &controller_names, &map, &voters)?;
+            Some(ControllerConfig { cluster_id, ..own })
         } else {
             None
         };
-        let cluster_id = controller.as_ref().and_then(|c| c.cluster_id);
         let http_address = configs.opt_string("weir.http.address").filter(|address| !address.is_empty());
         let broker = match roles.iter().any(|r| r == "broker") {
             true => Some(BrokerConfig::from_server(configs).map_err(|e| e.to_string())?),
             false => None,
         };
         Ok(Plan { broker, cluster_id, controller, voters, http_address })
+    }
+
+    pub(crate) fn node_id(&self) -> i32 {
+        let broker = self.broker.as_ref().map(|broker| broker.node_id);
+        broker.or(self.controller.as_ref().map(|controller| controller.node_id)).expect("a node has a role")
+    }
+
+    /// Those of the broker's logs and of the metadata log, each once.
+    pub(crate) fn directories(&self) -> BTreeSet<PathBuf> {
+        let logs = self.broker.iter().flat_map(|broker| broker.log_dirs.iter().cloned());
+        logs.chain(self.controller.iter().map(|controller| controller.metadata_dir.clone())).collect()
     }
 }
 
@@ -214,16 +230,12 @@ fn controller_config(
     }
     let dir = values.get("metadata.log.dir").filter(|d| !d.trim().is_empty()).cloned();
     let first = log_dirs(configs).into_iter().next();
-    let cluster_id = match values.get("cluster.id") {
-        Some(id) => Some(id.parse::<Uuid>().map_err(|e| format!("cluster.id: {e}"))?),
-        None => None,
-    };
     Ok(ControllerConfig {
         node_id: configs.int("node.id"),
         voters: voters.to_vec(),
         listeners: listen,
         metadata_dir: PathBuf::from(dir.or(first).unwrap_or_else(|| "weir-data".to_owned())),
-        cluster_id,
+        cluster_id: None,
         session_timeout: Duration::from_millis(configs.int("broker.session.timeout.ms").max(1) as u64),
         properties: values.iter().map(|(n, v)| (Str::from(n.as_str()), Str::from(v.as_str()))).collect(),
         kv: KvKind::Rocks,

@@ -56,6 +56,7 @@ pub async fn follow(
     groups: Arc<GroupCoordinator>,
 ) {
     let mut position = Position { image: Image::default(), epoch: -1, changes: Changes::default() };
+    let mut told = String::new();
     loop {
         let id = link.active();
         match step(&link, id, &mut position).await {
@@ -64,7 +65,12 @@ pub async fn follow(
                 match &error {
                     Error::Log(MetadataLogError::NotActive { hint }) => link.is_not_active(id, *hint),
                     Error::Log(MetadataLogError::Call(_)) => link.is_not_active(id, None),
-                    other => tracing::error!(error = %other, "cannot follow the metadata"),
+                    // Said once: it is tried again, many times a second.
+                    other if other.to_string() != told => {
+                        tracing::error!(error = %other, "cannot follow the metadata");
+                        told = other.to_string();
+                    }
+                    _ => {}
                 }
                 tracing::debug!(%error, controller = id, "the metadata is not followed at the moment");
                 link.host.clock().sleep(bounds::CONTROLLER_RETRY_WAIT).await;

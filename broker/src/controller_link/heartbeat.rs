@@ -19,14 +19,17 @@ use crate::log_dirs::LogDirs;
 use crate::metadata_cache::MetadataCache;
 
 /// Registers and beats until it is dropped. Cancellation is safe: a beat more or less is no harm.
+///
+/// `registration_timeout`: how long the first registration may take before this broker gives up.
 pub async fn beat(
     link: Arc<ControllerLink>,
     metadata: Arc<MetadataCache>,
     log_dirs: Arc<LogDirs>,
     interval: Duration,
+    registration_timeout: Duration,
 ) {
     loop {
-        register(&link).await;
+        register(&link, registration_timeout).await;
         link.applied(metadata.applied().end_offset);
         loop {
             let wants_fence = !link.caught_up.load(Ordering::SeqCst);
@@ -45,8 +48,9 @@ pub async fn beat(
     }
 }
 
-async fn register(link: &ControllerLink) {
+async fn register(link: &ControllerLink, timeout: Duration) {
     let request = link.identity.request();
+    let deadline = link.host.clock().now() + timeout;
     let mut told = None;
     loop {
         let id = link.active();
@@ -67,7 +71,29 @@ async fn register(link: &ControllerLink) {
             },
             Err(error) => tracing::debug!(%error, controller = id, "not registered yet"),
         }
+        if link.broker_epoch() < 0
+            && let Some(why) = refusal(link, told, link.host.clock().now() >= deadline)
+        {
+            link.refused.send_replace(Some(why));
+        }
         link.host.clock().sleep(bounds::CONTROLLER_RETRY_WAIT).await;
+    }
+}
+
+/// Why there is no use in trying on: the cluster is another one, or nobody has registered this broker in time.
+fn refusal(link: &ControllerLink, told: Option<ErrorCode>, is_late: bool) -> Option<String> {
+    let identity = &link.identity;
+    match told {
+        Some(ErrorCode::InconsistentClusterId) => Some(format!(
+            "the controllers belong to another cluster than this node, which is formatted for {}",
+            identity.cluster_id
+        )),
+        Some(ErrorCode::DuplicateBrokerRegistration) if is_late => {
+            Some(format!("another broker that lives is registered as node.id {}", identity.node_id))
+        }
+        Some(error) if is_late => Some(format!("the controller does not register this broker: {error}")),
+        None if is_late => Some("no controller could be reached to register this broker".to_owned()),
+        _ => None,
     }
 }
 
