@@ -94,7 +94,7 @@ impl Broker {
         let watcher = Watcher { metrics: Arc::clone(&metrics), telemetry: Arc::clone(&telemetry) };
         let quotas = ConnectionQuotas::unlimited();
         let bound = listeners::bind(host, &config, &quotas, Arc::new(watcher)).await?;
-        let http = http::bind(config.http_address.as_deref()).await?;
+        let http = http::bind(config.http_address.as_ref()).await?;
         let endpoints = endpoints(&config.listeners, &bound);
         let identity = Identity {
             node_id: config.node_id,

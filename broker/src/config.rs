@@ -13,6 +13,7 @@ use protocol::config::{
 use protocol::{Str, Uuid};
 
 use crate::broken::Broken;
+use crate::http::HttpAddress;
 
 /// What is wrong with the settings.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,7 +63,7 @@ pub struct BrokerConfig {
     /// `fetch.max.bytes`: what one fetch answers at most, unless its first batch is larger.
     pub fetch_bytes_max: u64,
     /// `weir.http.address`; None: no HTTP, as in a simulation.
-    pub http_address: Option<String>,
+    pub http_address: Option<HttpAddress>,
     /// What a simulation breaks on purpose.
     pub broken: Broken,
     /// The static values, below the dynamic ones of the Image.
@@ -90,7 +91,7 @@ impl BrokerConfig {
             cluster_id: None,
             heartbeat_interval: millis("broker.heartbeat.interval.ms"),
             fetch_bytes_max: u64::try_from(server.int("fetch.max.bytes")).unwrap_or(0),
-            http_address: server.opt_string("weir.http.address").filter(|address| !address.is_empty()),
+            http_address: HttpAddress::of(&server),
             broken: Broken::default(),
             server: Arc::new(server),
         })

@@ -3,6 +3,7 @@
 //! On the real machine only: a simulation has no HTTP, and `weir.http.address` is not set there.
 #![allow(clippy::disallowed_types)] // axum serves tokio's listener.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use axum::routing::get;
 use futures_util::stream;
 use host::{Host, Task};
 use protocol::bounds;
+use protocol::config::Configs;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 
@@ -22,18 +24,42 @@ use crate::broker::StartError;
 use crate::metrics::collect::{self, QuorumSource, Sources};
 use crate::metrics::exposition::Pages;
 
+const NAME: &str = "weir.http.address";
+
 /// A port that was taken and is not served yet.
 pub(crate) struct Bound {
     listener: TcpListener,
     address: SocketAddr,
 }
 
-pub(crate) async fn bind(address: Option<&str>) -> Result<Option<Bound>, StartError> {
-    let Some(address) = address else { return Ok(None) };
-    let failed = |source| StartError::Http { address: address.to_owned(), source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+pub(crate) async fn bind(wanted: Option<&HttpAddress>) -> Result<Option<Bound>, StartError> {
+    let Some(HttpAddress { address, is_chosen }) = wanted else { return Ok(None) };
+    let failed = |source| StartError::Http { address: address.clone(), source };
+    let listener = match TcpListener::bind(address).await {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && !is_chosen => {
+            tracing::warn!(%address, "the default weir.http.address is taken: this node serves no HTTP");
+            return Ok(None);
+        }
+        listener => listener.map_err(failed)?,
+    };
     let address = listener.local_addr().map_err(failed)?;
     Ok(Some(Bound { listener, address }))
+}
+
+/// `weir.http.address`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpAddress {
+    pub address: String,
+    /// Somebody has set it. The default may be taken: by another node of this machine.
+    pub is_chosen: bool,
+}
+
+impl HttpAddress {
+    /// None where it is empty: no HTTP.
+    pub fn of(server: &Configs) -> Option<HttpAddress> {
+        let address = server.opt_string(NAME).filter(|address| !address.is_empty())?;
+        Some(HttpAddress { address, is_chosen: server.is_set(NAME) })
+    }
 }
 
 /// HTTP of a node without a broker; a broker serves its own.
@@ -42,12 +68,12 @@ pub(crate) async fn bind(address: Option<&str>) -> Result<Option<Bound>, StartEr
 /// When `address` cannot be listened on.
 pub async fn serve_controller(
     host: &Host,
-    address: &str,
+    address: &HttpAddress,
     quorum: QuorumSource,
-) -> Result<Task<()>, StartError> {
-    let bound = bind(Some(address)).await?.expect("there is an address");
+) -> Result<Option<Task<()>>, StartError> {
+    let Some(bound) = bind(Some(address)).await? else { return Ok(None) };
     let sources = Sources { broker: None, quorum: Some(quorum) };
-    Ok(host.spawn("http", bound.serve(host.clone(), sources)))
+    Ok(Some(host.spawn("http", bound.serve(host.clone(), sources))))
 }
 
 /// What requests share.
@@ -105,5 +131,20 @@ async fn readyz(State(site): State<Site>) -> impl IntoResponse {
     match site.sources.is_ready() {
         true => (StatusCode::OK, "ready\n"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_default_address_may_be_taken_and_a_chosen_one_may_not() {
+        let taken = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = taken.local_addr().expect("it is bound").to_string();
+        let default = HttpAddress { address, is_chosen: false };
+        assert!(matches!(bind(Some(&default)).await, Ok(None)));
+        let chosen = HttpAddress { is_chosen: true, ..default };
+        assert!(matches!(bind(Some(&chosen)).await, Err(StartError::Http { .. })));
     }
 }

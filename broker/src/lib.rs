@@ -43,7 +43,7 @@ pub use broken::Broken;
 pub use broker::{Broker, StartError};
 pub use config::{BrokerConfig, ConfigError};
 pub use controller_link::ControllerEndpoints;
-pub use http::serve_controller;
+pub use http::{HttpAddress, serve_controller};
 pub use log_dirs::Error as LogDirsError;
 pub use metrics::collect::QuorumSource;
 

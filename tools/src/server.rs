@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::{Broker, BrokerConfig, ControllerEndpoints, QuorumSource};
+use broker::{Broker, BrokerConfig, ControllerEndpoints, HttpAddress, QuorumSource};
 use controller::{Controller, ControllerConfig, KvKind, Listen};
 use host::Host;
 use protocol::config::{
@@ -66,7 +66,7 @@ pub(crate) struct Plan {
     controller: Option<ControllerConfig>,
     voters: Vec<(i32, String)>,
     /// `weir.http.address`
-    http_address: Option<String>,
+    http_address: Option<HttpAddress>,
 }
 
 /// A value for what is not set, when no config file is named: one node on loopback.
@@ -139,7 +139,7 @@ impl Plan {
         } else {
             None
         };
-        let http_address = configs.opt_string("weir.http.address").filter(|address| !address.is_empty());
+        let http_address = HttpAddress::of(&configs);
         let broker = match roles.iter().any(|r| r == "broker") {
             true => Some(BrokerConfig::from_server(configs).map_err(|e| e.to_string())?),
             false => None,
