@@ -30,6 +30,10 @@ pub enum ConfigError {
     NoListener,
     #[error("inter.broker.listener.name is {0}, which is not among the listeners")]
     InterBroker(String),
+    #[error(
+        "replica.selector.class is {0}; of Kafka's own, LeaderSelector and RackAwareReplicaSelector can be used"
+    )]
+    ReplicaSelector(String),
     #[error("log.dirs names no directory")]
     NoLogDirs,
     #[error("log.dirs names {} twice", .0.display())]
@@ -62,6 +66,8 @@ pub struct BrokerConfig {
     pub heartbeat_interval: Duration,
     /// `fetch.max.bytes`: what one fetch answers at most, unless its first batch is larger.
     pub fetch_bytes_max: u64,
+    /// `replica.selector.class` is Kafka's `RackAwareReplicaSelector`.
+    pub selects_replicas_by_rack: bool,
     /// `weir.http.address`; None: no HTTP, as in a simulation.
     pub http_address: Option<HttpAddress>,
     /// What a simulation breaks on purpose.
@@ -92,9 +98,19 @@ impl BrokerConfig {
             heartbeat_interval: millis("broker.heartbeat.interval.ms"),
             fetch_bytes_max: u64::try_from(server.int("fetch.max.bytes")).unwrap_or(0),
             http_address: HttpAddress::of(&server),
+            selects_replicas_by_rack: selects_by_rack(&server)?,
             broken: Broken::default(),
             server: Arc::new(server),
         })
+    }
+}
+
+/// Of the classes that Kafka has.
+fn selects_by_rack(server: &Configs) -> Result<bool, ConfigError> {
+    match server.opt_string("replica.selector.class").as_deref() {
+        None | Some("" | "org.apache.kafka.common.replica.LeaderSelector") => Ok(false),
+        Some("org.apache.kafka.common.replica.RackAwareReplicaSelector") => Ok(true),
+        Some(class) => Err(ConfigError::ReplicaSelector(class.to_owned())),
     }
 }
 

@@ -365,10 +365,13 @@ impl Partition {
     ) -> Option<ParkedHere> {
         let mut state = self.state();
         let (now, beyond) = (state.offsets(), seen.readable_end(isolation));
-        if now != *seen || state.role != Role::Leader {
+        // Consumers wait at followers too.
+        let may_wait =
+            state.role == Role::Leader || state.role == Role::Follower && isolation != Isolation::LogEnd;
+        if now != *seen || !may_wait {
             parked.note(place);
         }
-        if state.role != Role::Leader || now.readable_end(isolation) > beyond {
+        if !may_wait || now.readable_end(isolation) > beyond {
             parked.wake();
             return None;
         }
@@ -460,7 +463,12 @@ impl State {
         self.high_watermark = log.high_watermark();
         self.last_stable = log.last_stable_offset();
         let readable = self.high_watermark == self.log_end;
-        let bytes = if readable { std::mem::take(&mut self.unreadable_bytes) } else { self.unreadable_bytes };
+        let bytes = match self.role {
+            // What becomes readable on a follower is not counted: its readers look for themselves.
+            Role::Follower => u64::from(u32::MAX),
+            _ if readable => std::mem::take(&mut self.unreadable_bytes),
+            _ => self.unreadable_bytes,
+        };
         if self.offsets() != before {
             self.waiters.advance(&self.offsets(), bytes);
         }

@@ -88,7 +88,7 @@ impl Node {
         node
     }
 
-    /// Starts a cluster of so many nodes, and waits until all are ready.
+    /// Starts a cluster of so many nodes, and waits until all are ready. `{id}` in a setting is each node's id.
     pub fn cluster(nodes: u32, settings: &[&str]) -> Vec<Node> {
         let mut cluster: Vec<Node> = (1..=nodes).map(|id| Node::new(id, settings)).collect();
         let voters: Vec<(u32, u16)> = cluster.iter().map(|node| (node.id, node.controller_port)).collect();
@@ -152,7 +152,7 @@ impl Node {
             format!("weir.http.address=127.0.0.1:{}", self.http_port),
         ];
         for setting in own.iter().chain(&self.settings) {
-            command.args(["--set", setting]);
+            command.args(["--set", &setting.replace("{id}", &self.id.to_string())]);
         }
         command
     }

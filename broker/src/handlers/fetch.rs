@@ -1,10 +1,11 @@
-//! Fetch (key 1): records of partitions led here, for consumers and followers.
+//! Fetch (key 1): records of partitions, for consumers and followers.
 //!
 //! ```text
 //!   session: what is asked --> plan: partitions       once, against one Image
 //!   pass: read each partition                         after each wake-up those that have moved, until min_bytes or max_wait
 //!   answer: by the session without what has not changed
 //! ```
+//! A consumer that tells its rack may be sent to a replica there (KIP-392, `replica.selector.class`), and may read from any.
 //! Records are never touched: an answer holds regions of segment files, which the connection sends from the page cache.
 //! A partition that the metadata does not know, or the reader must not see, does not cut the wait short: Kafka's does not.
 
@@ -65,6 +66,8 @@ struct Plan {
     isolation: Result<Isolation, ErrorCode>,
     /// The follower that fetches, and the epoch of its registration.
     follower: Option<(i32, i64)>,
+    /// Of a consumer that should read from a replica near to it.
+    rack: Option<Str>,
     bytes_min: i64,
     bytes_max: Result<u64, ErrorCode>,
     partitions: Vec<Planned>,
@@ -97,7 +100,9 @@ impl OneRead {
 
     /// What a reader must know at once.
     fn ends_the_wait(&self) -> bool {
-        self.seen.is_none() || self.data.diverging_epoch.end_offset >= 0
+        self.seen.is_none()
+            || self.data.diverging_epoch.end_offset >= 0
+            || self.data.preferred_read_replica >= 0
     }
 }
 
@@ -121,6 +126,8 @@ impl Plan {
             (None, 1) => Ok(Isolation::ReadCommitted),
             _ => Err(ErrorCode::UnknownServerError),
         };
+        let tells_rack = follower.is_none() && cx.version >= 11 && broker.config.selects_replicas_by_rack;
+        let rack = Some(request.rack_id.detached()).filter(|rack| tells_rack && !rack.is_empty());
         let bytes_max = u64::try_from(request.max_bytes).map_err(|_| ErrorCode::UnknownServerError);
         let bytes_max = bytes_max.map(|bytes| bytes.min(broker.config.fetch_bytes_max));
         let bytes_min = i64::from(request.min_bytes).min(bytes_max.map_or(0, |bytes| bytes as i64));
@@ -131,6 +138,7 @@ impl Plan {
             session,
             isolation,
             follower,
+            rack,
             bytes_min,
             bytes_max,
             broker,
@@ -246,10 +254,14 @@ impl Plan {
             last_fetched_epoch: asked.last_fetched_epoch,
             isolation,
             follower: self.follower.map(|(id, _)| id),
+            leader_only: self.follower.is_some() || self.cx.version < 11,
             bytes_max: of_partition.min(self.bytes_max?.saturating_sub(bytes_so_far)),
             at_least_one: bytes_so_far == 0,
         };
         partition.metrics.fetch_requests.inc();
+        if let Some(sent_on) = self.sent_on(partition, asked) {
+            return Ok(sent_on);
+        }
         match partition.read(request).await {
             Ok(fetched) => {
                 if let Some(follower) = self.follower
@@ -268,6 +280,28 @@ impl Plan {
                 Err(error.code())
             }
         }
+    }
+
+    /// The answer to a consumer that should ask another replica.
+    fn sent_on(&self, partition: &Partition, asked: &Asked) -> Option<(PartitionData, Offsets)> {
+        let rack = self.rack.as_ref()?;
+        let listener = &self.cx.listener().name;
+        let near = |id: i32| {
+            let broker = self.image.cluster.broker(id);
+            broker
+                .is_some_and(|b| b.rack.as_ref() == Some(rack) && !b.fenced && b.listener(listener).is_some())
+        };
+        let preferred = partition.preferred_reader(Offset(asked.fetch_offset), near)?;
+        // One that asks in another epoch is told so by the read.
+        let is_current = [-1, partition.leader_epoch()].contains(&asked.current_leader_epoch);
+        let offsets = Some(partition.offsets()).filter(|_| is_current)?;
+        let nothing = Fetched { offsets, region: None, aborted: None, diverging: None };
+        let data = PartitionData {
+            preferred_read_replica: preferred,
+            aborted_transactions: None,
+            ..answer(asked.partition, nothing, Isolation::ReadUncommitted)
+        };
+        Some((data, offsets))
     }
 
     /// A follower fetches from `asked.fetch_offset`, and its log up to there is this leader's.

@@ -6,7 +6,8 @@ use host::{DiskGone, FileRegion, Fs};
 use protocol::ids::Offset;
 use storage::{AbortedTransaction, FoundTimestamp, Read, ReadLimits};
 
-use super::{Offsets, Partition};
+use super::followers::Follower;
+use super::{Offsets, Partition, Role, State};
 use crate::waiters::Isolation;
 
 /// Why this replica does not answer for the partition.
@@ -48,6 +49,8 @@ pub struct ReadRequest {
     pub isolation: Isolation,
     /// The follower that reads, at isolation `LogEnd`; None for a consumer.
     pub follower: Option<i32>,
+    /// Only the leader may answer; otherwise any replica (KIP-392).
+    pub leader_only: bool,
     pub bytes_max: u64,
     /// Give the first batch even if it is larger.
     pub at_least_one: bool,
@@ -96,7 +99,31 @@ pub enum OffsetError {
     Disk(#[from] DiskGone),
 }
 
+impl State {
+    fn check_reader(&self, request: &ReadRequest) -> Result<(), LeaderError> {
+        match self.check_leader(request.leader_epoch) {
+            Err(LeaderError::NotLeader) if self.role == Role::Follower && !request.leader_only => Ok(()),
+            checked => checked,
+        }
+    }
+}
+
 impl Partition {
+    /// The replica from which a consumer should rather read an offset, as Kafka's `RackAwareReplicaSelector` chooses it: in
+    /// sync, `near`, and of those the furthest one that has the offset. None where that is this leader, or nobody.
+    pub fn preferred_reader(&self, offset: Offset, near: impl Fn(i32) -> bool) -> Option<i32> {
+        let state = self.state();
+        if state.role != Role::Leader || near(state.node_id) {
+            return None;
+        }
+        let has_it = |(id, follower): &(i32, &Follower)| {
+            let reaches = follower.log_start <= offset && follower.log_end.is_some_and(|end| end >= offset);
+            reaches && state.isr.contains(id) && near(*id)
+        };
+        let furthest = state.followers.iter().filter(has_it).max_by_key(|(_, follower)| follower.log_end);
+        furthest.map(|(id, _)| id)
+    }
+
     /// Finds the records at an offset. They are not touched: what is returned is where they lie.
     pub async fn read(self: &Arc<Self>, request: ReadRequest) -> Result<Fetched, ReadError> {
         if let Some(nothing) = self.nothing_new(&request)? {
@@ -109,7 +136,7 @@ impl Partition {
     /// The answer to a reader at the end, which needs no disk.
     fn nothing_new(&self, request: &ReadRequest) -> Result<Option<Fetched>, ReadError> {
         let state = self.state();
-        state.check_leader(request.leader_epoch)?;
+        state.check_reader(request)?;
         if let Some(follower) = request.follower
             && (!state.replicas.contains(&follower) || follower == state.node_id)
         {
@@ -132,7 +159,7 @@ impl Partition {
         let mut log = self.log();
         let (offsets, readable_end) = {
             let state = self.state();
-            state.check_leader(request.leader_epoch)?;
+            state.check_reader(request)?;
             (state.offsets(), state.offsets().readable_end(request.isolation))
         };
         let mut fetched = Fetched { offsets, region: None, aborted: None, diverging: None };

@@ -1,0 +1,70 @@
+//! Three nodes in three racks: a consumer reads from the replica in its own (KIP-392), also when that one is gone.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::unwrap_used)]
+
+use std::time::{Duration, Instant};
+
+use tests::process::{Node, runtimes};
+
+const TOPIC: &str = "near";
+const RECORDS: usize = 500;
+
+fn bytes_out(node: &Node) -> f64 {
+    let (_, text) = node.http("/metrics").expect("it answers");
+    let name = format!("kafka_server_brokertopicmetrics_bytesout_total{{topic=\"{TOPIC}\"}}");
+    let line = text.lines().find_map(|line| line.strip_prefix(&name)?.trim().parse().ok());
+    line.unwrap_or(0.0)
+}
+
+fn leader(node: &Node) -> Option<u32> {
+    let described = node.weir(&["topic", "describe", TOPIC, "-o", "json"]);
+    let rows: serde_json::Value = serde_json::from_slice(&described.stdout).ok()?;
+    let in_sync = rows[0]["isr"].as_array()?.len();
+    u32::try_from(rows[0]["leader"].as_u64()?).ok().filter(|_| in_sync == 3)
+}
+
+/// Reads all records as a consumer in a rack.
+fn read(bootstrap: &str, rack: &str) -> usize {
+    let count = RECORDS.to_string();
+    let args = ["-C", "-b", bootstrap, "-t", TOPIC, "-p", "0", "-o", "beginning", "-q"];
+    let rack = format!("client.rack={rack}");
+    let args = [&args[..], &["-c", &count, "-X", &rack]].concat();
+    runtimes::kcat(&args, b"").lines().count()
+}
+
+#[test]
+fn a_consumer_reads_from_the_replica_in_its_rack() {
+    if !runtimes::have("kcat") {
+        return;
+    }
+    let class = "replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector";
+    let mut nodes = Node::cluster(3, &["cluster.id=4L6g3nShT-eMCtK--X86sw", "broker.rack=rack-{id}", class]);
+    let bootstrap: Vec<String> = nodes.iter().map(Node::bootstrap).collect();
+    let bootstrap = bootstrap.join(",");
+    let created =
+        nodes[0].weir(&["topic", "create", TOPIC, "--partitions", "1", "--replication-factor", "3"]);
+    assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
+    let lines: String = (0..RECORDS).map(|n| format!("record {n}\n")).collect();
+    let produce = ["-P", "-b", &bootstrap, "-t", TOPIC, "-p", "0", "-X", "acks=all"];
+    runtimes::kcat(&produce, lines.as_bytes());
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let leader = loop {
+        if let Some(leader) = leader(&nodes[0]) {
+            break leader;
+        }
+        assert!(Instant::now() < deadline, "three replicas get in sync");
+        std::thread::sleep(Duration::from_millis(50));
+    };
+
+    let near = leader % 3 + 1;
+    let at = |id: u32| usize::try_from(id - 1).unwrap();
+    assert_eq!(read(&bootstrap, &format!("rack-{near}")), RECORDS);
+    let sent: Vec<f64> = nodes.iter().map(bytes_out).collect();
+    assert!(sent[at(near)] > 1_000.0, "the replica in the rack has sent the records: {sent:?}");
+    assert!(sent[at(leader)] < 1_000.0, "the leader has not: {sent:?}");
+
+    assert_eq!(read(&bootstrap, "rack-of-nobody"), RECORDS);
+    assert!(bytes_out(&nodes[at(leader)]) > 1_000.0, "a rack without a replica is served by the leader");
+
+    nodes[at(near)].kill();
+    assert_eq!(read(&bootstrap, &format!("rack-{near}")), RECORDS, "without the near one as well");
+}
