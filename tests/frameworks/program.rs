@@ -79,6 +79,13 @@ impl Program {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
+    /// SIGTERM: it stops in order. What it printed.
+    pub(crate) fn stop(self) -> String {
+        let asked = Command::new("kill").arg(self.child.id().to_string()).status().expect("kill runs");
+        assert!(asked.success(), "it still ran:\n{}", self.log());
+        self.await_end()
+    }
+
     /// Ends its input, which is its sign to stop in order. What it printed.
     pub(crate) fn end(mut self) -> String {
         drop(self.child.stdin.take());
