@@ -41,7 +41,7 @@ fix: ## rewrite the format and what clippy can mend by itself
 sim: deps ## the simulations: SEED=n replays one seed, otherwise SEEDS=5000 of them
 	WEIR_SIM_SEED=$(SEED) WEIR_SIM_SEEDS=$(SEEDS) cargo test --release --locked -p storage -p controller -p tests sim -- --nocapture
 
-frameworks: build test-deps ## Kafka Streams and Connect on one node, the long form
+frameworks: build test-deps ## Kafka's Streams, Connect and MirrorMaker on one node, the long form
 	FRAMEWORKS=long cargo test --release --locked -p tests --test frameworks
 
 differential: build test-deps ## ask a real Kafka 4.3.1 the requests of tests/differential and record its answers

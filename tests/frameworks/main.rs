@@ -2,5 +2,6 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::unwrap_used)]
 
 mod connect;
+mod mirror;
 mod program;
 mod streams;
