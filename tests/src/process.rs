@@ -258,6 +258,7 @@ impl Drop for Node {
 /// Other people's programs. `make test-deps` installs them.
 pub mod runtimes {
     use super::*;
+    use crate::kafka::Told;
 
     /// Whether `name` (`kcat`, `kafka`, a client) is here. Missing: a loud word for a person, a failure for CI.
     pub fn have(name: &str) -> bool {
@@ -276,7 +277,15 @@ pub mod runtimes {
     }
 
     /// Runs a program to its end with `input` on its standard input and returns its standard output. Panics when it fails.
-    pub fn run(mut command: Command, input: &[u8]) -> String {
+    pub fn run(command: Command, input: &[u8]) -> String {
+        let what = format!("{command:?}");
+        let Told { code, out, err } = told(command, input);
+        assert!(code == 0, "{what}\nexit {code}\n{out}\n{err}");
+        out
+    }
+
+    /// Runs a program to its end with `input` on its standard input.
+    pub fn told(mut command: Command, input: &[u8]) -> Told {
         let what = format!("{command:?}");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|e| panic!("{what}: {e}"));
@@ -285,9 +294,13 @@ pub mod runtimes {
         let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
         let output = child.wait_with_output().expect("it ends");
         writer.join().expect("the writer does not panic");
-        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "{what}\n{}\n{out}\n{err}", output.status);
-        out.into_owned()
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        // No code: a signal ended it.
+        Told {
+            code: output.status.code().unwrap_or(-1),
+            out: text(&output.stdout),
+            err: text(&output.stderr),
+        }
     }
 
     /// One of Kafka's own tools.

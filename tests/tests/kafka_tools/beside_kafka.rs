@@ -1,7 +1,8 @@
-//! Kafka's own tools say of a node of Weir what they say of a node of Kafka.
+//! Kafka's own tools, and kcat, say of a node of Weir what they say of a node of Kafka.
 //!
-//! One list of commands is run against both, in one JVM, and what each tool prints is compared after masking what differs
-//! between any two clusters: addresses, ids, times, speeds. What is meant to differ stands in the list, with its reason.
+//! One list of commands is run against both, Kafka's tools in one JVM, and what each prints is compared after masking what
+//! differs between any two clusters: addresses, ids, times, speeds. What is meant to differ stands in the list, with its
+//! reason.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -47,8 +48,20 @@ impl Side {
         }
         let filled = fill(step.args);
         let args: Vec<&str> = filled.split_whitespace().collect();
-        let told = tools.run(step.tool, &args, step.input);
+        let told = match step.tool {
+            "kcat" => self.kcat(&args, step.input),
+            tool => tools.run(tool, &args, step.input),
+        };
         Told { out: self.mask(&told.out), ..told }
+    }
+
+    /// kcat, told where to go first; one that waits for records that do not come is ended.
+    fn kcat(&self, args: &[&str], input: &str) -> Told {
+        let bootstrap = format!("127.0.0.1:{}", self.port);
+        let mut command = Command::new("timeout");
+        // The end of a partition is told by a fetch that has waited.
+        command.args(["30", "kcat", "-X", "fetch.wait.max.ms=50", "-b", &bootstrap]).args(args);
+        runtimes::told(command, input.as_bytes())
     }
 
     /// A member of group `live` that stays as long as its session lasts.
@@ -67,7 +80,7 @@ impl Side {
 
 #[test]
 fn kafkas_tools_say_of_weir_what_they_say_of_kafka() {
-    if !runtimes::have("kafka") {
+    if !runtimes::have("kafka") || !runtimes::have("kcat") {
         return;
     }
     let mut kafka = Kafka::launch(SETTINGS);

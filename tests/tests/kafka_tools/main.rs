@@ -8,6 +8,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 mod beside_kafka;
+mod kcat;
 mod scenario;
 
 use protocol::messages::IncrementalAlterConfigsRequest;
@@ -135,6 +136,22 @@ fn kafkas_own_tools_work_before_and_after_kill_9() {
     }
     run("topics", &["--delete", "--topic", "orders"], "");
     assert_eq!(run("topics", &["--list", "--exclude-internal"], "").trim(), "perf");
+}
+
+/// Share groups are not there yet; who asks for them is told so.
+#[test]
+fn the_console_share_consumer_is_told_that_there_are_no_share_groups() {
+    if !runtimes::have("kafka") {
+        return;
+    }
+    let node = Node::start(&[]);
+    assert!(node.weir(&["topic", "create", "t"]).status.success());
+    let mut command = runtimes::script();
+    command.args(["kafka", "console-share-consumer", "--topic", "t"]);
+    command.args(["--bootstrap-server", &node.bootstrap(), "--timeout-ms", "2000"]);
+    let told = runtimes::told(command, b"");
+    assert!(told.err.contains("The cluster does not support the share group protocol"), "{told:?}");
+    assert!(told.err.contains("Processed a total of 0 messages"), "{told:?}");
 }
 
 /// These end with their process only, and report while it ends.

@@ -1,5 +1,7 @@
 //! What is asked of both clusters, step by step, and how the answers are compared.
 
+use crate::kcat;
+
 /// How what two clusters say is compared. By default: whole, but for the number of spaces.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Compared {
@@ -36,8 +38,9 @@ impl Compared {
 
 /// One command.
 pub(crate) struct Step {
+    /// One of Kafka's by its name in `classes.txt`, or kcat.
     pub(crate) tool: &'static str,
-    /// `{at}`, `{at-controller}` and `{files}` are filled in.
+    /// `{at}`, `{at-controller}` and `{files}` are filled in; kcat is told where by itself.
     pub(crate) args: &'static str,
     pub(crate) input: &'static str,
     /// Written before it, into `{files}`.
@@ -47,46 +50,46 @@ pub(crate) struct Step {
     pub(crate) compared: Compared,
 }
 
-fn step(tool: &'static str, args: &'static str) -> Step {
+pub(crate) fn step(tool: &'static str, args: &'static str) -> Step {
     let (input, files, contains): (_, &[_], &[_]) = ("", &[], &[]);
     Step { tool, args, input, files, is_refused: false, contains, compared: Compared::default() }
 }
 
 impl Step {
-    fn input(self, input: &'static str) -> Step {
+    pub(crate) fn input(self, input: &'static str) -> Step {
         Step { input, ..self }
     }
 
-    fn file(self, files: &'static [(&'static str, &'static str)]) -> Step {
+    pub(crate) fn file(self, files: &'static [(&'static str, &'static str)]) -> Step {
         Step { files, ..self }
     }
 
-    fn refused(self) -> Step {
+    pub(crate) fn refused(self) -> Step {
         Step { is_refused: true, ..self }
     }
 
-    fn contains(self, contains: &'static [&'static str]) -> Step {
+    pub(crate) fn contains(self, contains: &'static [&'static str]) -> Step {
         Step { contains, ..self }
     }
 
-    fn unordered(self) -> Step {
+    pub(crate) fn unordered(self) -> Step {
         Step { compared: Compared { is_unordered: true, ..self.compared }, ..self }
     }
 
-    fn shape(self) -> Step {
+    pub(crate) fn shape(self) -> Step {
         Step { compared: Compared { is_shape: true, ..self.compared }, ..self }
     }
 
-    fn part(self) -> Step {
+    pub(crate) fn part(self) -> Step {
         Step { compared: Compared { is_part: true, ..self.compared }, ..self }
     }
 
-    fn by_contents(self) -> Step {
+    pub(crate) fn by_contents(self) -> Step {
         Step { compared: Compared { is_by_contents: true, ..self.compared }, ..self }
     }
 
     /// `words` mark the lines that are meant to differ.
-    fn but(self, words: &'static [&'static str]) -> Step {
+    pub(crate) fn but(self, words: &'static [&'static str]) -> Step {
         Step { compared: Compared { but: words, ..self.compared }, ..self }
     }
 }
@@ -100,6 +103,8 @@ pub(crate) fn steps() -> Vec<Step> {
     all.extend(cluster());
     all.extend(placement());
     all.extend(load());
+    all.extend(consoles());
+    all.extend(kcat::steps());
     all
 }
 
@@ -174,6 +179,42 @@ fn records() -> Vec<Step> {
     ]
 }
 
+/// What else the console's producer and consumer take.
+fn consoles() -> Vec<Step> {
+    let producer = |args| step("console-producer", args);
+    let consumer = |args| step("console-consumer", args);
+    vec![
+        step("topics", "{at} --create --topic console --partitions 2"),
+        producer("{at} --topic console --sync --compression-codec zstd --request-required-acks 1").input("a\n"),
+        producer(
+            "{at} --topic console --batch-size 100 --command-property enable.idempotence=true \
+             --reader-property parse.key=true --reader-property key.separator=: --reader-property ignore.error=true",
+        )
+        .input("k:c\nno key\n"),
+        producer("{at} --topic console --reader-property parse.key=true").input("no key\n").refused(),
+        consumer("{at} --topic console --from-beginning --max-messages 3 --isolation-level read_committed")
+            .unordered()
+            .contains(&["no key"]),
+        consumer(
+            "{at} --include con.* --from-beginning --max-messages 3 --formatter-property print.timestamp=true \
+             --formatter-property print.epoch=true --formatter-property key.separator=| \
+             --formatter-property print.value=false --formatter-property print.key=true",
+        )
+        .unordered()
+        .contains(&["CreateTime:"]),
+        consumer("{at} --topic t --partition 2 --offset 1 --max-messages 1"),
+        consumer("{at} --topic t --partition 2 --offset earliest --max-messages 1"),
+        consumer("{at} --topic t --partition 2 --offset latest --timeout-ms 500"),
+        consumer("{at} --topic console --group console --from-beginning --max-messages 3").unordered(),
+        consumer(
+            "{at} --topic __consumer_offsets --from-beginning --timeout-ms 1500 \
+             --formatter org.apache.kafka.tools.consumer.OffsetsMessageFormatter",
+        )
+        .by_contents()
+        .contains(&["\"group\":\"console\"", "\"topic\":\"console\""]),
+    ]
+}
+
 fn groups() -> Vec<Step> {
     let at = |args| step("consumer-groups", args);
     vec![
@@ -191,6 +232,10 @@ fn groups() -> Vec<Step> {
         step("groups", "{at} --list").unordered(),
         step("groups", "{at} --list --group-type consumer"),
         step("groups", "{at} --list --consumer").unordered(),
+        step("share-groups", "{at} --list"),
+        step("streams-groups", "{at} --list"),
+        step("streams-application-reset", "{at} --application-id nobody --input-topics t --dry-run")
+            .unordered(),
         at("{at} --reset-offsets --group classic --topic t --to-earliest --dry-run").unordered(),
         at("{at} --reset-offsets --group classic --topic t --to-earliest --execute").unordered(),
         at("{at} --reset-offsets --group classic --topic t:0,1 --to-latest --execute").unordered(),
@@ -266,6 +311,7 @@ fn configs() -> Vec<Step> {
 }
 
 fn cluster() -> Vec<Step> {
+    const DISABLED: &str = "SecurityDisabledException";
     let quorum = |args| step("metadata-quorum", args);
     vec![
         step("cluster-tool", "cluster-id {at}"),
@@ -282,6 +328,11 @@ fn cluster() -> Vec<Step> {
             // Our voters have directory ids, also those of a static quorum.
             .but(&["CurrentVoters"])
             .contains(&["CONTROLLER://CONTROLLER", "MaxFollowerLag: "]),
+        step("acls", "{at} --list").refused().by_contents().contains(&[DISABLED]),
+        step("acls", "{at} --add --allow-principal User:u --operation Read --topic t --force")
+            .refused()
+            .by_contents()
+            .contains(&[DISABLED]),
         step("features", "{at} describe").shape().but(&["weir.version"]),
         step("features", "{at} upgrade --feature group.version=1 --dry-run"),
         step("features", "{at} downgrade --feature share.version=0"),
