@@ -99,9 +99,11 @@ fn joined(bootstrap: &str) -> BTreeMap<String, usize> {
     counted(read(bootstrap, "joined", "%k %s"))
 }
 
-fn start(bootstrap: &str, settings: &[&str]) -> Program {
+fn start(node: &Node, settings: &[&str]) -> Program {
     let source = root().join("tests/frameworks/Streams.java");
-    Program::start(&[&[source.to_str().expect("a UTF-8 path"), bootstrap], settings].concat())
+    let state = format!("state.dir={}", node.dir.path().join("streams").display());
+    let args = [source.to_str().expect("a UTF-8 path"), &node.bootstrap(), &state];
+    Program::start(&[&args, settings].concat())
 }
 
 /// Ends the application; how many records came to it again.
@@ -145,7 +147,7 @@ fn streams_counts_words_and_joins_windows_over_kill_9() {
     create_topics(&node, 2, &["lines", "counts", "left", "right", "joined"]);
     let mut inputs = Inputs::new();
 
-    let app = start(&b, &[]);
+    let app = start(&node, &[]);
     let mut producer = Producer::start(&b, "lines");
     producer.send(inputs.more_lines(lines));
     producer.finish();
@@ -167,7 +169,7 @@ fn streams_counts_words_and_joins_windows_over_kill_9() {
     assert!(is_within(&twice, &pairs, more), "{more} came again\n{twice:?}\n{pairs:?}");
 
     // Counts go on from the changelog, whatever they were.
-    let app = start(&b, &[]);
+    let app = start(&node, &[]);
     let mut producer = Producer::start(&b, "lines");
     producer.send(inputs.more_lines(lines));
     producer.finish();
@@ -192,7 +194,7 @@ fn streams_is_told_what_is_not_there_yet() {
         ("processing.guarantee=exactly_once_v2", "Could not find a coordinator with type TRANSACTION"),
     ];
     for (setting, answer) in refused {
-        let log = start(&node.bootstrap(), &[setting]).await_end();
+        let log = start(&node, &[setting]).await_end();
         assert!(log.lines().any(|line| line.starts_with("FAILED") && line.contains(answer)), "{log}");
     }
 }
