@@ -14,7 +14,7 @@ mod shard;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use coordinator::{Answer, GroupConfig, GroupMeasure, Operation, partition_of};
+use coordinator::{Answer, GroupConfig, GroupMeasure, Operation, Refusal, partition_of};
 use host::Host;
 use metadata::features::GROUP_VERSION;
 use metadata::{Changes, Image};
@@ -43,6 +43,8 @@ pub struct GroupCoordinator {
     surroundings: Arc<Surroundings>,
     replicas: Arc<Replicas>,
     shards: Mutex<BTreeMap<i32, Arc<Shard>>>,
+    /// What requests are checked by before they go to a shard.
+    config: GroupConfig,
     /// Consumer groups (KIP-848) are among `group.coordinator.rebalance.protocols`.
     serves_consumers: bool,
 }
@@ -65,6 +67,7 @@ impl GroupCoordinator {
             surroundings: Arc::new(surroundings),
             replicas: Arc::clone(replicas),
             shards: Mutex::default(),
+            config: GroupConfig::new(server, 0),
             serves_consumers: server
                 .list("group.coordinator.rebalance.protocols")
                 .iter()
@@ -81,15 +84,24 @@ impl GroupCoordinator {
         if self.serves_consumers && level > 0 { Ok(()) } else { Err(ErrorCode::UnsupportedVersion) }
     }
 
+    /// Whether an operation can be right at all, wherever its group lives.
+    ///
+    /// # Errors
+    /// With a message where the answer has room for one.
+    pub fn check(&self, operation: &Operation) -> Result<(), Refusal> {
+        coordinator::check(operation, &self.config)
+    }
+
     /// Puts an operation on a group into its shard's queue. The order of calls is the order in which they are done.
     ///
     /// # Errors
-    /// NOT_COORDINATOR where the group does not live here, COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE.
+    /// What `check` refuses, NOT_COORDINATOR where the group does not live here, COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE.
     pub fn submit(
         &self,
         group: &str,
         operation: Operation,
     ) -> Result<impl Future<Output = Result<Answer, ErrorCode>> + Send + use<>, ErrorCode> {
+        self.check(&operation).map_err(|refusal| refusal.code)?;
         let shard = self.shard_of(group)?;
         let answer = shard.submit(operation)?;
         Ok(async move {

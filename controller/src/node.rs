@@ -89,8 +89,8 @@ impl Node {
 /// Code and message of a failed operation, as answers carry them.
 pub fn told(error: &Error) -> (i16, Option<Str>) {
     let message = match error {
-        Error::Refused(refusal) => refusal.message.clone(),
-        other => other.to_string(),
+        Error::Refused(refusal) => refusal.text(),
+        other => Some(Str::from(other.to_string())),
     };
-    (error.code().code(), Some(Str::from(message)))
+    (error.code().code(), message)
 }

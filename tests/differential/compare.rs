@@ -40,6 +40,21 @@ impl fmt::Display for Difference {
     }
 }
 
+impl Difference {
+    /// The same for differences that have one cause, as far as that can be seen: the key, the field, both values.
+    pub fn kind(&self) -> String {
+        let key = self.what.split(' ').next().unwrap_or_default();
+        let path: String = self.path.split(|c: char| "[]".contains(c)).step_by(2).collect();
+        let side = |json: &Option<Json>| match json {
+            Some(Json::Array(items)) => format!("{} items", items.len()),
+            Some(Json::Object(_)) => "{..}".to_owned(),
+            Some(value) => value.to_string(),
+            None => "(nothing)".to_owned(),
+        };
+        format!("{key} {path} {} {}", side(&self.kafka), side(&self.weir))
+    }
+}
+
 /// Every difference between what the two sides answered in one scenario.
 pub fn scenario(scenario: &Scenario, kafka: &[Outcome], weir: &[Outcome]) -> Vec<Difference> {
     let mut found = Vec::new();

@@ -2,7 +2,8 @@
 //!
 //! Plain `cargo test` compares with Kafka's recorded answers. With `CI=true` or `DIFFERENTIAL=kafka` a real Kafka is asked
 //! as well; `DIFFERENTIAL=record` writes the recordings and `docs/conformance.md` anew, `DIFFERENTIAL=page` the page alone.
-//! `SCENARIOS=word` plays the files and scenarios with that word in their names. The README says more.
+//! `SCENARIOS=word` plays the files and scenarios with that word in their names, `SCENARIOS=random` random requests alone. The
+//! README says more.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::unwrap_used, unreachable_pub)]
 
 mod compare;
@@ -31,13 +32,14 @@ use tests::process::{Node, root, runtimes};
 
 /// The file that is played first and always: it ends when the coordinators are there.
 const START: &str = "00_start";
+/// `SCENARIOS=random` plays random requests alone.
+const STORIES: &str = "random";
 
 /// A scenario that takes longer is told: something did not come that was waited for.
 const SLOW: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// How many random requests are sent to both: `DIFFERENTIAL_REQUESTS` says more. Too many of the differences that they find are
-/// not mended yet (README, Not yet).
-const REQUESTS: u64 = 0;
+/// How many random requests are sent to both, where a real Kafka is asked: `DIFFERENTIAL_REQUESTS` says otherwise.
+const REQUESTS: u64 = 2000;
 
 fn here() -> PathBuf {
     root().join("tests/differential")
@@ -48,6 +50,8 @@ struct Suite {
     scenarios: Vec<Scenario>,
     /// Everything, and not what `SCENARIOS` chose.
     whole: bool,
+    /// Random requests too.
+    stories: bool,
 }
 
 impl Suite {
@@ -56,7 +60,7 @@ impl Suite {
         let chosen = std::env::var("SCENARIOS").unwrap_or_default();
         scenarios.retain(|s| s.file == START || s.name.contains(&chosen) || s.file.contains(&chosen));
         assert!(!scenarios.is_empty(), "no scenario is called {chosen}");
-        Suite { scenarios, whole: chosen.is_empty() }
+        Suite { scenarios, whole: chosen.is_empty(), stories: chosen.is_empty() || chosen == STORIES }
     }
 
     fn play(&self, side: &Side) -> Recording {
@@ -142,21 +146,40 @@ impl Nodes {
         })
     }
 
-    /// Random requests to both: the first difference of each story, with the lines that a scenario needs.
-    fn play_stories(&self, served: &[ApiKey], accepted: &Accepted) -> Vec<String> {
+    /// Random requests to both: what differs, each kind of difference once with the line that a scenario needs.
+    fn play_stories(&self, accepted: &Accepted) -> Vec<String> {
         let number =
             |name: &str, or: u64| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(or);
         let (seed, count) = (number("DIFFERENTIAL_SEED", 1), number("DIFFERENTIAL_REQUESTS", REQUESTS));
-        let stories = generate::stories(seed, count as usize, served);
-        let suite = Suite { scenarios: stories, whole: false };
+        let stories = generate::stories(seed, count as usize, &self.served());
+        let suite = Suite { scenarios: stories, whole: false, stories: false };
         let (weir, kafka) = self.play(&suite);
         let Some(kafka) = kafka else { return Vec::new() };
-        let first = |story: &Scenario| {
+        let mut kinds: BTreeMap<String, (usize, String)> = BTreeMap::new();
+        for story in &suite.scenarios {
             let differences = compare::scenario(story, &kafka[&story.name], &weir[&story.name]);
-            let first = differences.into_iter().find(|d| accepted.reason(d).is_none())?;
-            Some(format!("{first}\n    as a line of a scenario: {}", generate::line(story, first.line)))
-        };
-        suite.scenarios.iter().filter_map(first).collect()
+            for difference in differences.iter().filter(|d| accepted.reason(d).is_none()) {
+                let line = generate::line(story, difference.line);
+                let before = match suite.scenarios.len() {
+                    1 => generate::text(story),
+                    _ => String::new(),
+                };
+                let first = || (0, format!("{difference}\n    as a line of a scenario: {line}\n{before}"));
+                kinds.entry(difference.kind()).or_insert_with(first).0 += 1;
+            }
+        }
+        kinds.into_values().map(|(count, first)| format!("{count} times: {first}")).collect()
+    }
+
+    /// What Weir's ApiVersions offers.
+    fn served(&self) -> Vec<ApiKey> {
+        let text = "== offers\nApiVersions 4 {clientSoftwareName: tests, clientSoftwareVersion: \"1\"}\n";
+        let suite = Suite { scenarios: scenario::read("offers", text), whole: false, stories: false };
+        let served = page::served(&suite.play(&peers::side_of(&self.weir)));
+        let served: Vec<ApiKey> =
+            ApiKey::all().filter(|key| served.contains(&i64::from(key.code()))).collect();
+        assert!(served.len() > 30, "ApiVersions tells what is served: {served:?}");
+        served
     }
 
     /// Lines of Weir's log that tell of a panic.
@@ -186,12 +209,10 @@ fn weir_answers_as_kafka_does() {
     for difference in kafka.iter().flat_map(|kafka| suite.differences(kafka, &recorded)) {
         faults.push(format!("Kafka answers otherwise than recorded (here \"Weir\"): {difference}"));
     }
+    if suite.stories {
+        faults.extend(nodes.play_stories(&accepted));
+    }
     if suite.whole {
-        let served = page::served(&weir);
-        let served: Vec<ApiKey> =
-            ApiKey::all().filter(|key| served.contains(&i64::from(key.code()))).collect();
-        assert!(served.len() > 30, "ApiVersions tells what is served: {served:?}");
-        faults.extend(nodes.play_stories(&served, &accepted));
         faults.extend(accepted.unused().iter().map(|e| format!("no difference needs this any more: {e}")));
         faults.extend(check_page(page::text(&weir, &differences, &accepted)));
     }
@@ -217,7 +238,7 @@ fn found(scenarios: &[&str], settings: &[&str], lie: Option<fn(&str, &mut Json)>
     let mut scenarios_read = scenario::read_all(&here().join("scenarios"));
     scenarios_read.retain(|s| scenarios.contains(&s.name.as_str()));
     assert_eq!(scenarios_read.len(), scenarios.len(), "they are there: {scenarios:?}");
-    let suite = Suite { scenarios: scenarios_read, whole: false };
+    let suite = Suite { scenarios: scenarios_read, whole: false, stories: false };
     let node = peers::weir(settings);
     let weir = suite.play(&Side { lie, ..peers::side_of(&node) });
     let recorded = recorded::read_all(&here().join("recorded"));

@@ -66,6 +66,8 @@ const UNORDERED: &[&str] = &[
     "Responses",
     "Results",
     "Partitions",
+    "PartitionResponses",
+    "ReplicaElectionResults",
 ];
 
 /// Configs that say where a node is.

@@ -6,6 +6,7 @@
 //! ```
 //! **Invariant:** knows no sockets and no clocks: time comes in as an argument, records go out to whoever appends them.
 
+mod check;
 mod classic;
 mod config;
 mod consumer;
@@ -17,6 +18,7 @@ mod records;
 mod shard;
 mod timers;
 
+pub use check::check;
 pub use classic::{ClassicGroup, Deadline, State};
 pub use config::{ConsumerRanges, GroupConfig, MigrationPolicy};
 pub use consumer::assignor::Assignor;

@@ -22,6 +22,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use metadata::Image;
+use protocol::messages::leave_group_request::MemberIdentity;
+use protocol::messages::leave_group_response::MemberResponse;
 use protocol::messages::{
     GroupKey, GroupValue, HeartbeatRequest, LeaveGroupRequest, LeaveGroupResponse, SyncGroupRequest,
 };
@@ -119,14 +121,10 @@ impl GroupShard {
 
     fn join(&mut self, now: Moment, ticket: Ticket, join: &Join, effects: &mut Effects<Answer>) {
         let request = &join.request;
-        let timeout = request.session_timeout_ms;
-        let timeouts = self.config.session_timeout_ms_min..=self.config.session_timeout_ms_max;
         let is_there = matches!(self.groups.get(&request.group_id), Some(Group::Classic(_)));
         let is_of_consumers =
             matches!(self.groups.get(&request.group_id), Some(g @ Group::Consumer(_)) if !g.is_empty());
         let error = match () {
-            () if request.group_id.is_empty() => Some(ErrorCode::InvalidGroupId),
-            () if !timeouts.contains(&timeout) => Some(ErrorCode::InvalidSessionTimeout),
             () if is_of_consumers => None,
             // A member of a group that is not there: it was deleted, or never was.
             () if !is_there && !request.member_id.is_empty() => Some(ErrorCode::UnknownMemberId),
@@ -157,13 +155,14 @@ impl GroupShard {
         request: &SyncGroupRequest,
         effects: &mut Effects<Answer>,
     ) {
-        let error = missing_group(&request.group_id);
         let id = &request.group_id;
         if self.on_group(now, effects, id, |group, turn| group.sync(turn, ticket, request)).is_some() {
             return;
         }
         let synced = self.on_consumer_group(now, effects, id, |group, turn| group.sync(turn, request));
-        let answer = synced.unwrap_or(Err(error)).map_or_else(classic::refused_sync, Answer::Sync);
+        let answer = synced
+            .unwrap_or(Err(ErrorCode::UnknownMemberId))
+            .map_or_else(classic::refused_sync, Answer::Sync);
         effects.answer(ticket, answer);
     }
 
@@ -173,12 +172,12 @@ impl GroupShard {
         request: &HeartbeatRequest,
         effects: &mut Effects<Answer>,
     ) -> ErrorCode {
-        let (id, missing) = (&request.group_id, missing_group(&request.group_id));
+        let id = &request.group_id;
         let heard = self.on_group(now, effects, id, |group, turn| group.heartbeat(turn, request));
         heard.unwrap_or_else(|| {
             let heard = self
                 .on_consumer_group(now, effects, id, |group, turn| group.heartbeat_of_classic(turn, request));
-            heard.unwrap_or(Err(missing)).err().unwrap_or(ErrorCode::None)
+            heard.unwrap_or(Err(ErrorCode::UnknownMemberId)).err().unwrap_or(ErrorCode::None)
         })
     }
 
@@ -188,12 +187,11 @@ impl GroupShard {
         request: &LeaveGroupRequest,
         effects: &mut Effects<Answer>,
     ) -> LeaveGroupResponse {
-        let error_code = missing_group(&request.group_id).code();
         if matches!(self.groups.get(&request.group_id), Some(Group::Consumer(_))) {
             return self.leave_consumers(now, request, effects);
         }
         let left = self.on_group(now, effects, &request.group_id, |group, turn| group.leave(turn, request));
-        left.unwrap_or_else(|| LeaveGroupResponse { error_code, ..Default::default() })
+        left.unwrap_or_else(|| nobody_left(request))
     }
 
     fn due(&mut self, now: Moment, deadline: Deadline, effects: &mut Effects<Answer>) {
@@ -264,15 +262,22 @@ impl GroupShard {
     }
 }
 
-/// What a member is told that names a group which is not there.
-fn missing_group(id: &str) -> ErrorCode {
-    if id.is_empty() { ErrorCode::InvalidGroupId } else { ErrorCode::UnknownMemberId }
+/// Of a group that is not there each member is unknown: that is no error of the request.
+fn nobody_left(request: &LeaveGroupRequest) -> LeaveGroupResponse {
+    let unknown = |asked: &MemberIdentity| MemberResponse {
+        member_id: asked.member_id.clone(),
+        group_instance_id: asked.group_instance_id.clone(),
+        error_code: ErrorCode::UnknownMemberId.code(),
+        ..Default::default()
+    };
+    LeaveGroupResponse { members: request.members.iter().map(unknown).collect(), ..Default::default() }
 }
 
 impl Machine for GroupShard {
     type Operation = Operation;
     type Answer = Answer;
 
+    /// The operation was checked (`check`) by who brings it.
     fn perform(&mut self, now: Moment, ticket: Ticket, operation: Operation, effects: &mut Effects<Answer>) {
         let answer = match operation {
             Operation::Join(join) => return self.join(now, ticket, &join, effects),

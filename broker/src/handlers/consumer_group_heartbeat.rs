@@ -32,7 +32,11 @@ pub async fn handle(
         client_host: Str::from(format!("/{}", cx.address().ip())),
         unique: Uuid::from_random(|| broker.host.entropy().u128()),
     };
-    let answer = match broker.groups.submit(&group, Asked::ConsumerHeartbeat(beat)) {
+    let beat = Asked::ConsumerHeartbeat(beat);
+    if let Err(Refusal { code, message }) = broker.groups.check(&beat) {
+        return Reply::Now(refused(code, Some(message.into())));
+    }
+    let answer = match broker.groups.submit(&group, beat) {
         Ok(answer) => answer,
         Err(error) => return Reply::Now(refused(error, None)),
     };

@@ -2,16 +2,16 @@
 //!
 //! The answer tells the low watermark: the smallest log start of the replicas that live. It is given when they have followed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use host::Instant;
 use metadata::Image;
 use protocol::ids::{Offset, PartitionId};
-use protocol::messages::delete_records_request::DeleteRecordsPartition;
 use protocol::messages::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
 use protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
-use protocol::{ErrorCode, bounds};
+use protocol::{ErrorCode, Str, bounds};
 use wire::{Context, Operation, Reply, Resource};
 
 use crate::broker::Broker;
@@ -27,12 +27,12 @@ pub async fn handle(
     let image = broker.metadata.current();
     let mut response = DeleteRecordsResponse::default();
     let mut waiting = Vec::new();
-    for (at, topic) in request.topics.iter().enumerate() {
-        let checked = check(&cx, &image, &topic.name);
-        let mut partitions = Vec::with_capacity(topic.partitions.len());
-        for asked in &topic.partitions {
+    for (at, (name, asked)) in by_partition(&request).into_iter().enumerate() {
+        let checked = check(&cx, &image, name);
+        let mut partitions = Vec::with_capacity(asked.len());
+        for (partition_index, offset) in asked {
             let deleted = match checked {
-                Ok(()) => delete(&broker, &image, &topic.name, asked).await,
+                Ok(()) => delete(&broker, &image, name, (partition_index, offset)).await,
                 Err(error) => Err(error),
             };
             let (low_watermark, error) = match deleted {
@@ -42,18 +42,17 @@ pub async fn handle(
                 }
                 Err(error) => (-1, error),
             };
-            partitions.push(DeleteRecordsPartitionResult {
-                partition_index: asked.partition_index,
+            let error_code = error.code();
+            let result = DeleteRecordsPartitionResult {
+                partition_index,
                 low_watermark,
-                error_code: error.code(),
+                error_code,
                 ..Default::default()
-            });
+            };
+            partitions.push(result);
         }
-        response.topics.push(DeleteRecordsTopicResult {
-            name: topic.name.clone(),
-            partitions,
-            ..Default::default()
-        });
+        let name = name.clone();
+        response.topics.push(DeleteRecordsTopicResult { name, partitions, ..Default::default() });
     }
     let limit = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let deadline = broker.host.clock().now() + limit.min(bounds::CLIENT_WAIT_MAX);
@@ -67,6 +66,17 @@ pub async fn handle(
         }
         response
     })
+}
+
+/// What is asked of each partition. Of one that is named twice the last offset counts, and a topic without partitions is not
+/// answered, as in Kafka.
+fn by_partition(request: &DeleteRecordsRequest) -> BTreeMap<&Str, BTreeMap<i32, i64>> {
+    let mut topics: BTreeMap<&Str, BTreeMap<i32, i64>> = BTreeMap::new();
+    for topic in request.topics.iter().filter(|topic| !topic.partitions.is_empty()) {
+        let offsets = topics.entry(&topic.name).or_default();
+        offsets.extend(topic.partitions.iter().map(|asked| (asked.partition_index, asked.offset)));
+    }
+    topics
 }
 
 /// Waits until every replica that lives begins at `start` or later; returns the smallest log start.
@@ -108,18 +118,18 @@ async fn delete(
     broker: &Broker,
     image: &Image,
     topic: &str,
-    asked: &DeleteRecordsPartition,
+    (index, offset): (i32, i64),
 ) -> Result<(Arc<Partition>, Offset), ErrorCode> {
-    let known = image.topics.by_name(topic).filter(|topic| topic.partition(asked.partition_index).is_some());
+    let known = image.topics.by_name(topic).filter(|topic| topic.partition(index).is_some());
     let known = known.ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let id = PartitionId { topic_id: known.id, partition: asked.partition_index };
+    let id = PartitionId { topic_id: known.id, partition: index };
     let partition = broker.replicas.find(id).ok_or(ErrorCode::NotLeaderOrFollower)?;
     let settings = partition.settings(image, &broker.config.server, broker.config.node_id);
     if settings.retention.is_none() {
         // What is compacted only is kept by key: to cut it short would be to lose keys.
         return Err(ErrorCode::PolicyViolation);
     }
-    let start = partition.delete_records(asked.offset).await.map_err(|error| error.code())?;
+    let start = partition.delete_records(offset).await.map_err(|error| error.code())?;
     deleted_files::remove_later(&broker.host, &broker.log_dirs, &partition, settings.file_delete_delay);
     Ok((partition, start))
 }

@@ -48,11 +48,15 @@ type Refusal = (ErrorCode, Option<String>);
 fn check(cx: &Context, image: &Image, topic: &str) -> Result<(), Refusal> {
     topic_name::check(topic).map_err(|why| (ErrorCode::InvalidTopicException, Some(why)))?;
     if !cx.allowed(Operation::Read, Resource::topic(topic)) {
-        return Err((ErrorCode::TopicAuthorizationFailed, None));
+        let message = "Topic authorization failed.".to_owned();
+        return Err((ErrorCode::TopicAuthorizationFailed, Some(message)));
     }
     match image.topics.by_name(topic) {
         Some(_) => Ok(()),
-        None => Err((ErrorCode::UnknownTopicOrPartition, None)),
+        None => {
+            let message = "This server does not host this topic-partition.".to_owned();
+            Err((ErrorCode::UnknownTopicOrPartition, Some(message)))
+        }
     }
 }
 

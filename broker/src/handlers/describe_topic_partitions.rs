@@ -36,6 +36,10 @@ pub async fn handle(
     {
         return Reply::Now(refused(&request, ErrorCode::InvalidRequest));
     }
+    if !wants_all && names.contains("") && request.cursor.is_none() {
+        // Kafka takes a topic without a name for the one of the cursor, where there is none, and fails.
+        return Reply::Now(refused(&request, ErrorCode::UnknownServerError));
+    }
     let bound = broker.config.server.int("max.request.partition.size.limit");
     let limit = request.response_partition_limit.min(bound).max(1) as usize;
     let mut page =

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use metadata::{Image, Topic};
 use protocol::ids::{Offset, PartitionId};
+use protocol::messages::fetch_request::FetchPartition;
 use protocol::messages::fetch_response::{
     AbortedTransaction, EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
@@ -36,6 +37,11 @@ pub async fn handle(broker: Arc<Broker>, cx: Context, request: FetchRequest) -> 
             return Reply::Now(FetchResponse { error_code: error.code(), ..Default::default() });
         }
     };
+    if let Err(error) = plan.isolation
+        && !plan.partitions.is_empty()
+    {
+        return Reply::Now(refused_all(&request, plan.cx.version, error));
+    }
     let deadline = plan.broker.host.clock().now() + limit.min(bounds::CLIENT_WAIT_MAX);
     let mut pass = Pass::default();
     plan.read(&mut pass, 0..plan.partitions.len()).await;
@@ -55,6 +61,27 @@ pub async fn handle(broker: Arc<Broker>, cx: Context, request: FetchRequest) -> 
             }
         }
     })
+}
+
+/// The answer to a request of which nothing was done. From version 13 on the code of the whole says it all.
+fn refused_all(request: &FetchRequest, version: i16, error: ErrorCode) -> FetchResponse {
+    let error_code = error.code();
+    let partition = |asked: &FetchPartition| PartitionData {
+        partition_index: asked.partition,
+        error_code,
+        high_watermark: -1,
+        aborted_transactions: Some(Vec::new()),
+        records: Some(Records::default()),
+        ..Default::default()
+    };
+    let topics = request.topics.iter().filter(|_| version < 13);
+    let responses = topics.map(|topic| FetchableTopicResponse {
+        topic: topic.topic.clone(),
+        partitions: topic.partitions.iter().map(partition).collect(),
+        ..Default::default()
+    });
+    let (session_id, responses) = (request.session_id, responses.collect());
+    FetchResponse { error_code, session_id, responses, ..Default::default() }
 }
 
 /// A fetch, its names resolved.
@@ -222,7 +249,6 @@ impl Plan {
         partition: &Result<Arc<Partition>, ErrorCode>,
         error: ErrorCode,
     ) -> PartitionData {
-        let no_log = self.isolation.is_err() || partition.is_err();
         let is_gone = partition.as_ref().is_ok_and(|partition| {
             let image = self.broker.metadata.current();
             image.topics.by_id(partition.id.topic_id).is_none()
@@ -233,7 +259,7 @@ impl Plan {
             _ => error,
         };
         let mut data = self.refused(asked, error);
-        if no_log {
+        if partition.is_err() {
             data.aborted_transactions = Some(Vec::new());
         }
         data
@@ -351,7 +377,7 @@ impl Plan {
     }
 
     fn response(self, pass: Pass) -> FetchResponse {
-        let Plan { broker, cx, image, session, isolation, follower, partitions, refused, .. } = self;
+        let Plan { broker, cx, image, session, follower, partitions, refused, .. } = self;
         let mut answers = Vec::with_capacity(partitions.len() + refused.len());
         for (Planned { asked, partition }, OneRead { data, .. }) in partitions.into_iter().zip(pass.reads) {
             if let (Ok(partition), Some(records)) = (partition, &data.records) {
@@ -365,7 +391,7 @@ impl Plan {
         answers.extend(refused);
         let answer = broker.fetch_sessions.finish(&session, answers);
         let mut response = FetchResponse { session_id: answer.session_id, ..Default::default() };
-        response.error_code = isolation.err().unwrap_or(answer.error).code();
+        response.error_code = answer.error.code();
         let mut leaders = std::collections::BTreeMap::new();
         let mut last: Option<TopicRef> = None;
         for Answered { asked, data } in answer.answers {

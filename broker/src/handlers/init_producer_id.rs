@@ -32,8 +32,16 @@ pub async fn handle(
     if (request.producer_id == -1) != (request.producer_epoch == -1) {
         return Reply::Now(refused(ErrorCode::InvalidRequest));
     }
+    let timeout_ms_max = broker.config.server.int("transaction.max.timeout.ms");
     match request.transactional_id.as_deref() {
         Some("") => return Reply::Now(refused(ErrorCode::InvalidRequest)),
+        Some(_) if request.enable2_pc => {
+            return Reply::Now(refused(ErrorCode::TransactionalIdAuthorizationFailed));
+        }
+        Some(_) if request.keep_prepared_txn => return Reply::Now(refused(ErrorCode::UnsupportedVersion)),
+        Some(_) if !(1..=timeout_ms_max).contains(&request.transaction_timeout_ms) => {
+            return Reply::Now(refused(ErrorCode::InvalidTransactionTimeout));
+        }
         // No broker coordinates transactions yet, and this is what Kafka's answer from one that does not is.
         Some(_) => return Reply::Now(refused(ErrorCode::NotCoordinator)),
         None => {}

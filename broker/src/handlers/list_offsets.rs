@@ -40,6 +40,9 @@ pub async fn handle(
     cx: Context,
     request: ListOffsetsRequest,
 ) -> Reply<ListOffsetsResponse> {
+    if !(0..=1).contains(&request.isolation_level) {
+        return Reply::Now(refused_all(&request, ErrorCode::UnknownServerError));
+    }
     let image = broker.metadata.current();
     let mut seen = BTreeSet::new();
     let mut twice = BTreeSet::new();
@@ -53,7 +56,7 @@ pub async fn handle(
     let mut response = ListOffsetsResponse::default();
     // What was asked twice is refused once.
     let mut told_twice = BTreeSet::new();
-    for topic in &request.topics {
+    for topic in request.topics.iter().filter(|topic| !topic.partitions.is_empty()) {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
             let key = (topic.name.clone(), partition.partition_index);
@@ -67,20 +70,32 @@ pub async fn handle(
                 let reader = (request.replica_id, request.isolation_level);
                 find(&broker, &cx, &image, (topic, partition), reader).await
             };
-            let refused = |error: ErrorCode| ListOffsetsPartitionResponse {
-                partition_index: partition.partition_index,
-                error_code: error.code(),
-                ..Default::default()
-            };
-            partitions.push(found.unwrap_or_else(refused));
+            partitions.push(found.unwrap_or_else(|error| refused(partition, error)));
         }
-        response.topics.push(ListOffsetsTopicResponse {
-            name: topic.name.clone(),
-            partitions,
-            ..Default::default()
-        });
+        // A topic that is named twice is answered once.
+        let name = topic.name.clone();
+        match response.topics.iter_mut().find(|told| told.name == name) {
+            Some(told) => told.partitions.extend(partitions),
+            None if partitions.is_empty() => {}
+            None => response.topics.push(ListOffsetsTopicResponse { name, partitions, ..Default::default() }),
+        }
     }
     Reply::Now(response)
+}
+
+fn refused(asked: &ListOffsetsPartition, error: ErrorCode) -> ListOffsetsPartitionResponse {
+    let (partition_index, error_code) = (asked.partition_index, error.code());
+    ListOffsetsPartitionResponse { partition_index, error_code, ..Default::default() }
+}
+
+/// The request as it was asked, and nothing of it done.
+fn refused_all(request: &ListOffsetsRequest, error: ErrorCode) -> ListOffsetsResponse {
+    let topics = request.topics.iter().map(|topic| ListOffsetsTopicResponse {
+        name: topic.name.clone(),
+        partitions: topic.partitions.iter().map(|asked| refused(asked, error)).collect(),
+        ..Default::default()
+    });
+    ListOffsetsResponse { topics: topics.collect(), ..Default::default() }
 }
 
 async fn find(
@@ -98,8 +113,7 @@ async fn find(
         // A follower asks where the log ends.
         _ if replica_id >= 0 => Isolation::LogEnd,
         0 => Isolation::ReadUncommitted,
-        1 => Isolation::ReadCommitted,
-        _ => return Err(ErrorCode::UnknownServerError),
+        _ => Isolation::ReadCommitted,
     };
     let known = image.topics.by_name(&topic.name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     known.partition(asked.partition_index).ok_or(ErrorCode::UnknownTopicOrPartition)?;

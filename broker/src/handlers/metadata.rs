@@ -129,11 +129,17 @@ impl Answer<'_> {
     }
 
     fn by_name(&self, name: &Str, missing: &mut Vec<Str>) -> MetadataResponseTopic {
-        let refused = |error: ErrorCode| MetadataResponseTopic {
-            error_code: error.code(),
-            name: Some(name.clone()),
-            is_internal: topic_view::is_internal(name),
-            ..Default::default()
+        let refused = |error: ErrorCode| {
+            let mut answer = MetadataResponseTopic {
+                error_code: error.code(),
+                name: Some(name.clone()),
+                is_internal: topic_view::is_internal(name),
+                ..Default::default()
+            };
+            if error != ErrorCode::TopicAuthorizationFailed {
+                self.tell_operations(&mut answer, name);
+            }
+            answer
         };
         if !self.may_describe(name) {
             return refused(ErrorCode::TopicAuthorizationFailed);
@@ -165,11 +171,16 @@ impl Answer<'_> {
             partitions: topic.partitions.iter().map(|(index, p)| self.partition(*index, p)).collect(),
             ..Default::default()
         };
+        self.tell_operations(&mut answer, &topic.name);
+        answer
+    }
+
+    /// What may be done, whether the topic is there or not.
+    fn tell_operations(&self, answer: &mut MetadataResponseTopic, name: &Str) {
         if self.cx.version >= 8 && self.request.include_topic_authorized_operations {
             answer.topic_authorized_operations =
-                self.broker.authorized_operations(self.cx, ResourceType::Topic, &topic.name);
+                self.broker.authorized_operations(self.cx, ResourceType::Topic, name);
         }
-        answer
     }
 
     fn partition(&self, index: i32, partition: &Partition) -> MetadataResponsePartition {

@@ -1,6 +1,5 @@
 //! OffsetCommit (key 8): how far a group has read, by partition.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use coordinator::{Answer, Commit, Operation as Asked, TopicPartition};
@@ -19,7 +18,7 @@ pub async fn handle(
     request: OffsetCommitRequest,
 ) -> Reply<OffsetCommitResponse> {
     if !cx.allowed(Operation::Read, Resource::group(&request.group_id)) {
-        return Reply::Now(told(&request, |_, _| ErrorCode::GroupAuthorizationFailed));
+        return Reply::Now(refused(&request, ErrorCode::GroupAuthorizationFailed));
     }
     let image = broker.metadata.current();
     let now_ms = broker.host.clock().wall_ms();
@@ -27,29 +26,35 @@ pub async fn handle(
         -1 => -1,
         retention => now_ms.saturating_add(retention),
     };
-    // A code for each partition by its place, where it is known without asking the group.
-    let mut codes: BTreeMap<(usize, usize), ErrorCode> = BTreeMap::new();
-    let mut places = Vec::new();
+    let mut gathered = Gathered { by_id: cx.version >= 10, topics: Vec::new() };
+    // What goes to the group: the partitions that are there, by their topics as they were asked.
+    let mut asking = OffsetCommitRequest::default();
     let mut offsets: Vec<(TopicPartition, OffsetCommitValue)> = Vec::new();
-    for (at, asked) in request.topics.iter().enumerate() {
-        let topic = resolve(&cx, &image, asked);
-        for (index, partition) in asked.partitions.iter().enumerate() {
-            let known = topic.as_ref().map_err(|error| *error).and_then(|topic| {
-                let is_there = topic.partition(partition.partition_index).is_some();
-                if is_there { Ok(topic) } else { Err(ErrorCode::UnknownTopicOrPartition) }
-            });
-            match known {
-                Ok(topic) => {
-                    places.push((at, index));
-                    let key = (topic.name.clone(), partition.partition_index);
-                    offsets.push((key, value(partition, topic.id, now_ms, expiry_ms)));
-                }
-                Err(error) => drop(codes.insert((at, index), error)),
+    for asked in &request.topics {
+        let all = asked.partitions.iter().map(|partition| partition.partition_index);
+        let topic = match resolve(&cx, &image, asked) {
+            Ok(topic) => topic,
+            Err(error) => {
+                gathered.refuse(asked, all.map(|index| told(index, error)).collect());
+                continue;
             }
+        };
+        let mut there = OffsetCommitRequestTopic { partitions: Vec::new(), ..asked.clone() };
+        for partition in &asked.partitions {
+            let index = partition.partition_index;
+            if topic.partition(index).is_none() {
+                gathered.refuse(asked, vec![told(index, ErrorCode::UnknownTopicOrPartition)]);
+                continue;
+            }
+            offsets.push(((topic.name.clone(), index), value(partition, topic.id, now_ms, expiry_ms)));
+            there.partitions.push(partition.clone());
+        }
+        if !there.partitions.is_empty() {
+            asking.topics.push(there);
         }
     }
     if offsets.is_empty() {
-        return Reply::Now(told(&request, |at, index| codes[&(at, index)]));
+        return Reply::Now(gathered.response());
     }
     let commit = Commit {
         version: cx.version,
@@ -70,11 +75,8 @@ pub async fn handle(
             Ok(other) => unreachable!("a commit is answered with {other:?}"),
             Err(error) => Err(error),
         };
-        for (nth, place) in places.into_iter().enumerate() {
-            let code = of_group.as_ref().map_or_else(|error| *error, |codes| codes[nth]);
-            codes.insert(place, code);
-        }
-        told(&request, |at, index| codes[&(at, index)])
+        gathered.commit(answered(&asking, of_group));
+        gathered.response()
     })
 }
 
@@ -112,24 +114,119 @@ fn value(
     }
 }
 
-/// The answer, with a code for each topic and partition by their places in the request.
-fn told(request: &OffsetCommitRequest, code: impl Fn(usize, usize) -> ErrorCode) -> OffsetCommitResponse {
-    let topic = |(at, asked): (usize, &OffsetCommitRequestTopic)| OffsetCommitResponseTopic {
-        name: asked.name.clone(),
-        topic_id: asked.topic_id,
-        partitions: asked
-            .partitions
-            .iter()
-            .enumerate()
-            .map(|(index, partition)| OffsetCommitResponsePartition {
-                partition_index: partition.partition_index,
-                error_code: code(at, index).code(),
-                ..Default::default()
-            })
-            .collect(),
-        ..Default::default()
-    };
-    // Kafka gathers codes by topic: one without partitions is not answered.
-    let asked = request.topics.iter().enumerate().filter(|(_, topic)| !topic.partitions.is_empty());
-    OffsetCommitResponse { topics: asked.map(topic).collect(), ..Default::default() }
+/// What the group says, one code for each partition in their order, or one for all.
+fn answered(
+    asking: &OffsetCommitRequest,
+    of_group: Result<Vec<ErrorCode>, ErrorCode>,
+) -> Vec<OffsetCommitResponseTopic> {
+    let mut topics = refused(asking, of_group.as_ref().err().copied().unwrap_or(ErrorCode::None)).topics;
+    let partitions = topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+    for (partition, code) in partitions.zip(of_group.into_iter().flatten()) {
+        partition.error_code = code.code();
+    }
+    topics
+}
+
+/// The answer to topics as they were asked, each partition with the same code.
+fn refused(request: &OffsetCommitRequest, error: ErrorCode) -> OffsetCommitResponse {
+    let topics = request.topics.iter().map(|asked| {
+        let partitions = asked.partitions.iter().map(|partition| told(partition.partition_index, error));
+        with(asked, partitions.collect())
+    });
+    OffsetCommitResponse { topics: topics.collect(), ..Default::default() }
+}
+
+fn told(partition_index: i32, error: ErrorCode) -> OffsetCommitResponsePartition {
+    OffsetCommitResponsePartition { partition_index, error_code: error.code(), ..Default::default() }
+}
+
+fn with(
+    asked: &OffsetCommitRequestTopic,
+    partitions: Vec<OffsetCommitResponsePartition>,
+) -> OffsetCommitResponseTopic {
+    let (name, topic_id) = (asked.name.clone(), asked.topic_id);
+    OffsetCommitResponseTopic { name, topic_id, partitions, ..Default::default() }
+}
+
+/// Gathers an answer as Kafka does: first what is refused, a topic that was named twice once; then what the group says, as it
+/// was asked where nothing was refused, and else among the same topics.
+struct Gathered {
+    by_id: bool,
+    topics: Vec<OffsetCommitResponseTopic>,
+}
+
+impl Gathered {
+    fn refuse(&mut self, asked: &OffsetCommitRequestTopic, partitions: Vec<OffsetCommitResponsePartition>) {
+        match self.same(&asked.name, asked.topic_id) {
+            Some(topic) => topic.partitions.extend(partitions),
+            None => self.topics.push(with(asked, partitions)),
+        }
+    }
+
+    fn same(&mut self, name: &str, id: Uuid) -> Option<&mut OffsetCommitResponseTopic> {
+        let by_id = self.by_id;
+        self.topics.iter_mut().find(|topic| match by_id {
+            true => topic.topic_id == id,
+            false => topic.name == *name,
+        })
+    }
+
+    fn commit(&mut self, committed: Vec<OffsetCommitResponseTopic>) {
+        if self.topics.is_empty() {
+            self.topics = committed;
+            return;
+        }
+        for new in committed {
+            match self.same(&new.name, new.topic_id) {
+                Some(topic) => topic.partitions.extend(new.partitions),
+                None => self.topics.push(new),
+            }
+        }
+    }
+
+    fn response(self) -> OffsetCommitResponse {
+        OffsetCommitResponse { topics: self.topics, ..Default::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(name: &str) -> OffsetCommitRequestTopic {
+        OffsetCommitRequestTopic { name: name.into(), ..Default::default() }
+    }
+
+    fn nothing_yet() -> Gathered {
+        Gathered { by_id: false, topics: Vec::new() }
+    }
+
+    fn shape(gathered: Gathered) -> Vec<(String, Vec<(i32, i16)>)> {
+        let codes = |topic: &OffsetCommitResponseTopic| {
+            topic.partitions.iter().map(|p| (p.partition_index, p.error_code)).collect()
+        };
+        gathered.topics.iter().map(|topic| (topic.name.to_string(), codes(topic))).collect()
+    }
+
+    #[test]
+    fn a_topic_that_is_named_twice_stands_once_only_beside_a_refusal() {
+        let none = ErrorCode::None;
+        let committed =
+            || vec![with(&asked("t"), vec![told(1, none)]), with(&asked("t"), vec![told(0, none)])];
+        let mut gathered = nothing_yet();
+        gathered.commit(committed());
+        assert_eq!(shape(gathered), [("t".into(), vec![(1, 0)]), ("t".into(), vec![(0, 0)])]);
+        let mut gathered = nothing_yet();
+        gathered.refuse(&asked("t"), vec![told(7, ErrorCode::UnknownTopicOrPartition)]);
+        gathered.commit(committed());
+        assert_eq!(shape(gathered), [("t".into(), vec![(7, 3), (1, 0), (0, 0)])]);
+    }
+
+    #[test]
+    fn an_unknown_topic_without_partitions_is_answered() {
+        let mut gathered = nothing_yet();
+        gathered.refuse(&asked("none"), Vec::new());
+        gathered.refuse(&asked("none"), vec![told(0, ErrorCode::UnknownTopicOrPartition)]);
+        assert_eq!(shape(gathered), [("none".into(), vec![(0, 3)])]);
+    }
 }

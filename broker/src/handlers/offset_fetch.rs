@@ -24,6 +24,8 @@ struct Waiting {
     group: OffsetFetchRequestGroup,
     /// What is known without asking the group: topics that may not be seen, or have no such id.
     refused: Vec<(Str, Uuid, Vec<i32>, ErrorCode)>,
+    /// The others as they were asked, each with the number of its partitions.
+    asked: Vec<(Str, Uuid, usize)>,
     answer: Result<Answered, ErrorCode>,
 }
 
@@ -70,9 +72,9 @@ fn ask(
     group: OffsetFetchRequestGroup,
     require_stable: bool,
 ) -> Waiting {
-    let mut refused = Vec::new();
+    let (mut refused, mut asked) = (Vec::new(), Vec::new());
     if !cx.allowed(Operation::Describe, Resource::group(&group.group_id)) {
-        return Waiting { group, refused, answer: Err(ErrorCode::GroupAuthorizationFailed) };
+        return Waiting { group, refused, asked, answer: Err(ErrorCode::GroupAuthorizationFailed) };
     }
     let mut partitions = group.topics.as_ref().map(|_| Vec::new());
     for topic in group.topics.iter().flatten() {
@@ -90,8 +92,9 @@ fn ask(
         };
         match (error, name) {
             (None, Some(name)) => {
-                let asked = topic.partition_indexes.iter().map(|index| (name.clone(), *index));
-                partitions.get_or_insert_default().extend(asked);
+                let indexes = topic.partition_indexes.iter().map(|index| (name.clone(), *index));
+                partitions.get_or_insert_default().extend(indexes);
+                asked.push((name, topic.topic_id, topic.partition_indexes.len()));
             }
             (error, _) => {
                 let error = error.unwrap_or(ErrorCode::UnknownTopicId);
@@ -106,7 +109,7 @@ fn ask(
     let fetch = Fetch { group: group.group_id.clone(), member, partitions, require_stable };
     let answer = broker.groups.submit(&group.group_id, Asked::Fetch(fetch));
     let answer = answer.map(|answer| Box::pin(answer) as Answered);
-    Waiting { group, refused, answer }
+    Waiting { group, refused, asked, answer }
 }
 
 async fn tell(cx: &Context, image: &Image, waiting: Waiting) -> OffsetFetchResponseGroup {
@@ -135,24 +138,37 @@ async fn tell(cx: &Context, image: &Image, waiting: Waiting) -> OffsetFetchRespo
             return response;
         }
     };
+    if waiting.group.topics.is_none() {
+        response.topics = all_topics(cx, image, fetched);
+        return response;
+    }
+    let mut fetched = fetched.into_iter().map(told);
+    for (name, topic_id, count) in waiting.asked {
+        let partitions = fetched.by_ref().take(count).collect();
+        response.topics.push(OffsetFetchResponseTopics { name, topic_id, partitions, ..Default::default() });
+    }
+    response.topics.extend(waiting.refused.into_iter().map(refused_topic));
+    response
+}
+
+/// Who asked for all learns nothing of what is not theirs; a topic that is gone has no id to be told by.
+fn all_topics(cx: &Context, image: &Image, fetched: Vec<Fetched>) -> Vec<OffsetFetchResponseTopics> {
     let mut topics: BTreeMap<Str, Vec<OffsetFetchResponsePartitions>> = BTreeMap::new();
     for one in fetched {
         let ((topic, _), partition) = (one.partition.clone(), told(one));
         topics.entry(topic).or_default().push(partition);
     }
-    let is_all = waiting.group.topics.is_none();
+    let mut all = Vec::with_capacity(topics.len());
     for (name, partitions) in topics {
-        // Who asked for all learns nothing of what is not theirs; a topic that is gone has no id to be told by.
         let id = image.topics.by_name(&name).map(|topic| topic.id);
-        let is_hidden = is_all && !cx.allowed(Operation::Describe, Resource::topic(&name));
+        let is_hidden = !cx.allowed(Operation::Describe, Resource::topic(&name));
         if is_hidden || (cx.version >= 10 && id.is_none()) {
             continue;
         }
         let topic_id = id.unwrap_or(Uuid::ZERO);
-        response.topics.push(OffsetFetchResponseTopics { name, topic_id, partitions, ..Default::default() });
+        all.push(OffsetFetchResponseTopics { name, topic_id, partitions, ..Default::default() });
     }
-    response.topics.extend(waiting.refused.into_iter().map(refused_topic));
-    response
+    all
 }
 
 fn nothing((_, partition): &TopicPartition) -> OffsetFetchResponsePartitions {

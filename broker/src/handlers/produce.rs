@@ -26,6 +26,9 @@ use crate::partition::{AppendError, CommitWait, Partition, Produced};
 use crate::topic_settings::TopicSettings;
 use crate::waiters::Commit;
 
+/// None, the leader, all in sync.
+const ACKS: std::ops::RangeInclusive<i16> = -1..=1;
+
 /// An append that is not committed yet, and its place in the answer.
 struct Waiting {
     topic: usize,
@@ -37,32 +40,36 @@ struct Waiting {
 
 pub async fn handle(broker: Arc<Broker>, cx: Context, mut request: ProduceRequest) -> Reply<ProduceResponse> {
     let acks = request.acks;
-    if request.topic_data.iter().flat_map(|t| &t.partition_data).any(|p| p.records.is_none()) {
-        // Kafka never answers such a request; the client would wait for its time-out.
-        return Reply::Close("a produce request has null records");
-    }
     keep_last_of_each(&mut request);
     let image = broker.metadata.current();
     let refusal = refuse_all(&cx, &request);
+    if refusal.is_none() && has_null_records(&broker, &cx, &image, &request) {
+        // Kafka never answers such a request; the client would wait for its time-out.
+        return Reply::Close("a produce request has null records");
+    }
     let mut response = ProduceResponse::default();
     let mut waiting = Vec::new();
     for topic in request.topic_data.iter().filter(|topic| !topic.partition_data.is_empty()) {
-        let at = response.responses.len();
-        let mut partitions = Vec::with_capacity(topic.partition_data.len());
+        // A topic that is named twice is answered once.
+        let is_same =
+            |told: &TopicProduceResponse| (&told.name, told.topic_id) == (&topic.name, topic.topic_id);
+        let known = response.responses.iter().position(is_same);
+        let at = known.unwrap_or(response.responses.len());
+        if known.is_none() {
+            let (name, topic_id) = (topic.name.clone(), topic.topic_id);
+            response.responses.push(TopicProduceResponse { name, topic_id, ..Default::default() });
+        }
         for data in &topic.partition_data {
             let appending = Appending { broker: &broker, cx: &cx, image: &image, acks, topic, data };
             let answer = match refusal {
                 Some(error) => refused(data.index, error),
-                None => appending.run(&mut waiting, (at, partitions.len())).await,
+                None => {
+                    let nth = response.responses[at].partition_responses.len();
+                    appending.run(&mut waiting, (at, nth)).await
+                }
             };
-            partitions.push(answer);
+            response.responses[at].partition_responses.push(answer);
         }
-        response.responses.push(TopicProduceResponse {
-            name: topic.name.clone(),
-            topic_id: topic.topic_id,
-            partition_responses: partitions,
-            ..Default::default()
-        });
     }
     if acks == 0 {
         return reply_to_acks_0(&response);
@@ -125,11 +132,19 @@ fn keep_last_of_each(request: &mut ProduceRequest) {
     request.topic_data = kept;
 }
 
+/// Whether something is to be appended that is nothing, to a partition that is there.
+fn has_null_records(broker: &Arc<Broker>, cx: &Context, image: &Image, request: &ProduceRequest) -> bool {
+    let acks = request.acks;
+    let mut all = request
+        .topic_data
+        .iter()
+        .flat_map(|topic| topic.partition_data.iter().map(move |data| (topic, data)));
+    let is_there = |topic, data| Appending { broker, cx, image, acks, topic, data }.partition().is_ok();
+    all.any(|(topic, data)| data.records.is_none() && is_there(topic, data))
+}
+
 /// What refuses the request as a whole.
 fn refuse_all(cx: &Context, request: &ProduceRequest) -> Option<ErrorCode> {
-    if !(-1..=1).contains(&request.acks) {
-        return Some(ErrorCode::InvalidRequiredAcks);
-    }
     let has_transactional = || {
         let mut partitions = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
         partitions.any(|data| records(data).is_some_and(|bytes| is_transactional(&bytes)))
@@ -222,7 +237,11 @@ impl Appending<'_> {
         }
         let settings = partition.settings(self.image, &self.broker.config.server, self.broker.config.node_id);
         let rules = settings.rules(self.cx.version, self.broker.host.clock().wall_ms());
-        let batch = match batch::validate_for_append(&records, &rules) {
+        let checked = batch::validate_for_append(&records, &rules);
+        if !ACKS.contains(&self.acks) && !is_of_the_request(&checked) {
+            return refused(index, ErrorCode::InvalidRequiredAcks);
+        }
+        let batch = match checked {
             Ok(batch) => batch,
             Err(error) => return invalid(index, partition, &error),
         };
@@ -263,6 +282,12 @@ impl Appending<'_> {
         }
         answer
     }
+}
+
+/// Whether a batch is refused before it is asked what `acks` is.
+fn is_of_the_request<T>(checked: &Result<T, batch::AppendError>) -> bool {
+    use batch::AppendError as E;
+    matches!(checked, Err(E::BatchCount(_) | E::OldFormat(_) | E::ZstdBefore7(_)))
 }
 
 /// A batch that the rules of its topic refuse.

@@ -150,15 +150,22 @@ fn an_idempotent_producer_writes_once() {
 #[test]
 fn producer_ids_with_a_transaction_or_half_told_are_refused_as_kafka_does() {
     with_broker(&[], async |rig: Rig| {
-        let ask = async |id: Option<&str>, producer_id: i64, producer_epoch: i16| {
-            let transactional_id = id.map(Str::from);
-            let request =
-                InitProducerIdRequest { transactional_id, producer_id, producer_epoch, ..Default::default() };
-            code(rig.call(5, &request).await.error_code)
-        };
-        assert_eq!(ask(None, 5, -1).await, ErrorCode::InvalidRequest);
-        assert_eq!(ask(Some(""), -1, -1).await, ErrorCode::InvalidRequest);
-        assert_eq!(ask(Some("tx"), -1, -1).await, ErrorCode::NotCoordinator);
+        let ask =
+            async |id: Option<&str>, producer_id: i64, producer_epoch: i16, transaction_timeout_ms: i32| {
+                let request = InitProducerIdRequest {
+                    transactional_id: id.map(Str::from),
+                    transaction_timeout_ms,
+                    producer_id,
+                    producer_epoch,
+                    ..Default::default()
+                };
+                code(rig.call(5, &request).await.error_code)
+            };
+        assert_eq!(ask(None, 5, -1, 0).await, ErrorCode::InvalidRequest);
+        assert_eq!(ask(Some(""), -1, -1, 0).await, ErrorCode::InvalidRequest);
+        assert_eq!(ask(Some("tx"), -1, -1, 0).await, ErrorCode::InvalidTransactionTimeout);
+        assert_eq!(ask(Some("tx"), -1, -1, 900_001).await, ErrorCode::InvalidTransactionTimeout);
+        assert_eq!(ask(Some("tx"), -1, -1, 60_000).await, ErrorCode::NotCoordinator);
         rig.topic("t", &[1], &[]).await;
         let options = BatchOptions {
             transactional: true,

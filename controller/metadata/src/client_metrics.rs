@@ -82,9 +82,12 @@ impl Subscription {
         }
         let mut subscription =
             Subscription { metrics: Vec::new(), interval_ms: INTERVAL_MS_DEFAULT, matches: Vec::new() };
+        // All names before any value, as Kafka looks.
+        if let Some(unknown) = values.keys().find(|name| config::client_metrics().get(name).is_none()) {
+            return Err(SubscriptionError::UnknownConfig(unknown.clone()));
+        }
         for (name, value) in values {
-            let definition = config::client_metrics().get(name);
-            let definition = definition.ok_or_else(|| SubscriptionError::UnknownConfig(name.clone()))?;
+            let definition = config::client_metrics().get(name).expect("names were looked at above");
             let value = definition.parse(value);
             let value = value.map_err(|error| SubscriptionError::Value(error.to_string()))?;
             match (definition.name, value) {

@@ -7,7 +7,7 @@ use metadata::{ConfigResource, Record, ResourceType};
 use protocol::messages::alter_configs_response::AlterConfigsResourceResponse as LegacyResponse;
 use protocol::messages::create_topics_request::CreatableTopic;
 use protocol::messages::create_topics_response::CreatableTopicConfigs;
-use protocol::messages::incremental_alter_configs_request::AlterableConfig;
+use protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use protocol::messages::{
     AlterConfigsRequest, AlterConfigsResponse, ClearElrRecord, ConfigRecord, IncrementalAlterConfigsRequest,
@@ -21,6 +21,7 @@ pub(super) const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 const UNCLEAN_LEADER_ELECTION_ENABLE: &str = "unclean.leader.election.enable";
 
 /// Kafka's `AlterConfigOp.OpType`.
+const OPERATIONS: [i8; 4] = [SET, DELETE, APPEND, SUBTRACT];
 const SET: i8 = 0;
 const DELETE: i8 = 1;
 const APPEND: i8 = 2;
@@ -99,10 +100,24 @@ pub fn incremental_alter_configs(
     let resources = request.resources.iter().map(|r| (r.resource_type, &r.resource_name));
     let twice = named_twice(resources);
     let mut decision = Decision { records: Vec::new(), answer: IncrementalAlterConfigsResponse::default() };
+    let check = |asked: &AlterConfigsResource| {
+        let names = asked.configs.iter().map(|c| {
+            let is_null = c.value.is_none() && c.config_operation != DELETE;
+            (&c.name, is_null)
+        });
+        check_resource(&twice, asked.resource_type, &asked.resource_name, names)
+    };
+    let is_unknown = |c: &AlterableConfig| !OPERATIONS.contains(&c.config_operation);
+    let mut well_formed = request.resources.iter().filter(|asked| check(asked).is_ok());
+    // Kafka has no word for an operation that it does not know: it stumbles over the request, and all of it fails.
+    let stumbles = well_formed.any(|asked| asked.configs.iter().any(is_unknown));
     for asked in &request.resources {
         let resource =
             ConfigResource { kind: ResourceType(asked.resource_type), name: asked.resource_name.clone() };
-        let result = once(&twice, &resource).and_then(|()| {
+        let result = check(asked).and_then(|()| {
+            if stumbles {
+                return Err(Refusal::new(ErrorCode::UnknownServerError, ""));
+            }
             let changes = incremental_changes(context, &resource, &asked.configs)?;
             alter(context, &resource, changes)
         });
@@ -129,12 +144,9 @@ pub fn alter_configs(context: &Context<'_>, request: &AlterConfigsRequest) -> De
         let resource =
             ConfigResource { kind: ResourceType(asked.resource_type), name: asked.resource_name.clone() };
         let named: Changes = asked.configs.iter().map(|c| (c.name.clone(), c.value.clone())).collect();
-        let result = once(&twice, &resource).and_then(|()| {
-            let nulls: Vec<&str> =
-                named.iter().filter(|(_, v)| v.is_none()).map(|(n, _)| n.as_str()).collect();
-            if !nulls.is_empty() {
-                return Err(null_values(&nulls));
-            }
+        let names = asked.configs.iter().map(|c| (&c.name, c.value.is_none()));
+        let checked = check_resource(&twice, asked.resource_type, &asked.resource_name, names);
+        let result = checked.and_then(|()| {
             let present = context.image.configs.values(&resource);
             let mut changes: Changes =
                 present.into_iter().flat_map(|v| v.keys()).map(|name| (name.clone(), None)).collect();
@@ -156,8 +168,33 @@ pub fn alter_configs(context: &Context<'_>, request: &AlterConfigsRequest) -> De
     decision
 }
 
-fn null_values(names: &[&str]) -> Refusal {
-    Refusal::new(ErrorCode::InvalidRequest, format!("Null value not supported for : {}", names.join(",")))
+/// What is wrong with a part of a request itself, in the order in which Kafka looks: its brokers do so before they ask the
+/// controller. `names` are its configs, and whether they lack a value that they need.
+fn check_resource<'a>(
+    twice: &BTreeSet<(i8, &Str)>,
+    kind: i8,
+    name: &Str,
+    names: impl Iterator<Item = (&'a Str, bool)>,
+) -> Result<(), Refusal> {
+    let invalid = |message: String| Err(Refusal::new(ErrorCode::InvalidRequest, message));
+    if twice.contains(&(kind, name)) {
+        return invalid("Each resource must appear at most once.".into());
+    }
+    let names: Vec<(&Str, bool)> = names.collect();
+    let distinct: BTreeSet<&Str> = names.iter().map(|(name, _)| *name).collect();
+    if distinct.len() < names.len() {
+        return invalid("Error due to duplicate config keys".into());
+    }
+    let nulls: Vec<&str> = names.iter().filter(|(_, is_null)| *is_null).map(|(n, _)| n.as_str()).collect();
+    if !nulls.is_empty() {
+        return invalid(format!("Null value not supported for : {}", nulls.join(", ")));
+    }
+    match ResourceType(kind) {
+        ResourceType::TOPIC | ResourceType::BROKER | ResourceType::GROUP | ResourceType::CLIENT_METRICS => {
+            Ok(())
+        }
+        _ => invalid(format!("Unknown resource type {kind}")),
+    }
 }
 
 /// New values by name; None goes back to the default.
@@ -168,41 +205,21 @@ fn named_twice<'a>(resources: impl Iterator<Item = (i8, &'a Str)>) -> BTreeSet<(
     resources.filter(|resource| !seen.insert(*resource)).collect()
 }
 
-fn once(twice: &BTreeSet<(i8, &Str)>, resource: &ConfigResource) -> Result<(), Refusal> {
-    if twice.contains(&(resource.kind.0, &resource.name)) {
-        return Err(Refusal::new(ErrorCode::InvalidRequest, "Each resource must appear at most once."));
-    }
-    Ok(())
-}
-
+/// The operations are known, and each config is named once.
 fn incremental_changes(
     context: &Context<'_>,
     resource: &ConfigResource,
     asked: &[AlterableConfig],
 ) -> Result<Changes, Refusal> {
-    let invalid = |message: String| Err(Refusal::new(ErrorCode::InvalidRequest, message));
-    let nulls: Vec<&str> = asked
-        .iter()
-        .filter(|c| c.value.is_none() && c.config_operation != DELETE)
-        .map(|c| c.name.as_str())
-        .collect();
-    if !nulls.is_empty() {
-        return Err(null_values(&nulls));
-    }
     let mut changes = Changes::new();
     for config in asked {
         let given = config.value.as_deref().unwrap_or_default();
         let new = match config.config_operation {
             SET => Some(Str::from(given)),
             DELETE => None,
-            operation @ (APPEND | SUBTRACT) => {
-                Some(changed_list(context, resource, &config.name, operation, given)?)
-            }
-            other => return invalid(format!("Unknown operations type {other}")),
+            operation => Some(changed_list(context, resource, &config.name, operation, given)?),
         };
-        if changes.insert(config.name.clone(), new).is_some() {
-            return invalid("Error due to duplicate config keys".into());
-        }
+        changes.insert(config.name.clone(), new);
     }
     Ok(changes)
 }

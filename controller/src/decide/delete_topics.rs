@@ -41,17 +41,25 @@ pub fn delete_topics(
         .keys()
         .filter_map(|named| if let Named::Name(name) = named { Some(name.clone()) } else { None })
         .collect();
+    let by_id: Vec<Uuid> =
+        times.keys().filter_map(|named| if let Named::Id(id) = named { Some(*id) } else { None }).collect();
     for (named, times) in times {
         let topic = match &named {
             Named::Name(name) => context.image.topics.by_name(name),
             Named::Id(id) => context.image.topics.by_id(*id),
         };
-        let (name, id) = match (&named, topic) {
+        let is_named_too = topic.is_some_and(|topic| by_name.contains(&topic.name));
+        if times == 1 && matches!(named, Named::Id(_)) && is_named_too {
+            // Told under its name.
+            continue;
+        }
+        let (name, id) = match (&named, topic.filter(|_| times == 1)) {
             (_, Some(topic)) if (access.may_describe)(&topic.name) => (Some(topic.name.clone()), topic.id),
             (Named::Name(name), _) => (Some(name.clone()), Uuid::ZERO),
             (Named::Id(id), _) => (None, *id),
         };
-        let outcome = check(&named, times, topic.map(|t| &*t.name), &by_name, access);
+        let is_twice = topic.is_some_and(|topic| by_id.contains(&topic.id));
+        let outcome = check(&named, times, topic.map(|t| &*t.name), is_twice, access);
         if outcome.is_ok() {
             records.push(Record::from(RemoveTopicRecord { topic_id: id, ..Default::default() }));
         }
@@ -82,12 +90,12 @@ fn names_of(request: &DeleteTopicsRequest) -> Vec<Result<Named, Unnamed>> {
     old.chain(new).collect()
 }
 
-/// `topic`: the name of the topic that is meant, if it exists.
+/// `topic`: the name of the topic that is meant, if it exists; `is_twice`: its id is given too.
 fn check(
     named: &Named,
     times: usize,
     topic: Option<&str>,
-    by_name: &[Str],
+    is_twice: bool,
     access: &TopicAccess<'_>,
 ) -> Result<(), Refusal> {
     let refuse = |code, message: &str| Err(Refusal::new(code, message));
@@ -108,11 +116,11 @@ fn check(
             refuse(ErrorCode::TopicAuthorizationFailed, "Topic authorization failed.")
         }
         (_, None) => unknown(),
-        (Named::Id(_), Some(name)) if by_name.iter().any(|other| *other == *name) => {
-            invalid("The provided topic name maps to an ID that was already supplied.")
-        }
         (_, Some(name)) if !(access.may_delete)(name) => {
             refuse(ErrorCode::TopicAuthorizationFailed, "Topic authorization failed.")
+        }
+        (Named::Name(_), Some(_)) if is_twice => {
+            invalid("The provided topic name maps to an ID that was already supplied.")
         }
         _ => Ok(()),
     }

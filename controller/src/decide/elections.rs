@@ -103,6 +103,9 @@ pub fn elect_leaders(
     context: &Context<'_>,
     request: &ElectLeadersRequest,
 ) -> Result<Decision<ElectLeadersResponse>, Refusal> {
+    if request.topic_partitions.as_ref().is_some_and(Vec::is_empty) {
+        return Ok(Decision { records: Vec::new(), answer: ElectLeadersResponse::default() });
+    }
     let asked = match request.election_type {
         0 => Asked::Preferred,
         1 => Asked::Unclean,

@@ -102,6 +102,21 @@ impl Refusal {
     }
 }
 
+/// A request without time is refused before it is looked at: in Kafka's queue its time is up when its turn comes.
+///
+/// # Errors
+/// `REQUEST_TIMED_OUT`, without a message.
+pub fn in_time(timeout_ms: i32) -> Result<(), Refusal> {
+    if timeout_ms > 0 { Ok(()) } else { Err(Refusal::new(ErrorCode::RequestTimedOut, "")) }
+}
+
+/// Whether something stands once among these: what stands twice is refused before the queue, and asks for no time.
+pub fn has_single<T: Ord>(items: impl Iterator<Item = T>) -> bool {
+    let mut times: std::collections::BTreeMap<T, usize> = std::collections::BTreeMap::new();
+    items.for_each(|item| *times.entry(item).or_default() += 1);
+    times.into_values().any(|times| times == 1)
+}
+
 /// Outcome of a part of an operation, for the code and message fields of an answer.
 fn code_and_message<T>(result: &Result<T, Refusal>) -> (i16, Option<Str>) {
     match result {

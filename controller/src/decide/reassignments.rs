@@ -30,6 +30,12 @@ pub fn alter_partition_reassignments(
     context: &Context<'_>,
     request: &AlterPartitionReassignmentsRequest,
 ) -> Decision<AlterPartitionReassignmentsResponse> {
+    if request.topics.is_empty() {
+        // Nothing is looked at, not even the request: Kafka's answer is the one that its schema begins with.
+        let answer =
+            AlterPartitionReassignmentsResponse { error_message: Some(Str::default()), ..Default::default() };
+        return Decision { records: Vec::new(), answer };
+    }
     let mut records = Vec::new();
     let mut responses = Vec::new();
     for topic in &request.topics {

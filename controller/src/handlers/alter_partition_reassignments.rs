@@ -2,6 +2,10 @@
 
 use std::sync::Arc;
 
+use protocol::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
+use protocol::messages::alter_partition_reassignments_response::{
+    ReassignablePartitionResponse, ReassignableTopicResponse,
+};
 use protocol::messages::{AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse};
 use wire::Context;
 
@@ -13,11 +17,28 @@ pub async fn handle(
     _cx: Context,
     request: AlterPartitionReassignmentsRequest,
 ) -> AlterPartitionReassignmentsResponse {
-    match node.perform(move |context, _| Ok(decide::alter_partition_reassignments(context, &request))).await {
+    let topics = request.topics.clone();
+    let altered = node.perform(move |context, _| {
+        if !request.topics.is_empty() {
+            decide::in_time(request.timeout_ms)?;
+        }
+        Ok(decide::alter_partition_reassignments(context, &request))
+    });
+    match altered.await {
         Ok(answer) => answer,
         Err(error) => {
             let (error_code, error_message) = told(&error);
-            AlterPartitionReassignmentsResponse { error_code, error_message, ..Default::default() }
+            let one = |partition: &ReassignablePartition| ReassignablePartitionResponse {
+                partition_index: partition.partition_index,
+                error_code,
+                error_message: error_message.clone(),
+            };
+            let refused = |topic: &ReassignableTopic| ReassignableTopicResponse {
+                name: topic.name.clone(),
+                partitions: topic.partitions.iter().map(one).collect(),
+            };
+            let responses = topics.iter().map(refused).collect();
+            AlterPartitionReassignmentsResponse { error_code, error_message, responses, ..Default::default() }
         }
     }
 }

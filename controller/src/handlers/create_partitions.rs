@@ -15,8 +15,13 @@ pub async fn handle(
     request: CreatePartitionsRequest,
 ) -> CreatePartitionsResponse {
     let names: Vec<_> = request.topics.iter().map(|topic| topic.name.clone()).collect();
-    match node.perform(move |context, random| Ok(decide::create_partitions(context, &request, random))).await
-    {
+    let grown = node.perform(move |context, random| {
+        if decide::has_single(request.topics.iter().map(|topic| &topic.name)) {
+            decide::in_time(request.timeout_ms)?;
+        }
+        Ok(decide::create_partitions(context, &request, random))
+    });
+    match grown.await {
         Ok(answer) => answer,
         Err(error) => {
             let (error_code, error_message) = told(&error);

@@ -13,6 +13,9 @@ pub async fn handle(node: Arc<Node>, _cx: Context, request: CreateTopicsRequest)
     let names: Vec<_> = request.topics.iter().map(|topic| topic.name.clone()).collect();
     let may_describe_configs = |_: &str| true;
     let created = node.perform(move |context, random| {
+        if decide::has_single(request.topics.iter().map(|topic| &topic.name)) {
+            decide::in_time(request.timeout_ms)?;
+        }
         decide::create_topics(context, &request, &may_describe_configs, random)
     });
     match created.await {

@@ -16,6 +16,11 @@ pub async fn handle(node: Arc<Node>, _cx: Context, request: DeleteTopicsRequest)
     let topics: Vec<(Option<Str>, Uuid)> =
         by_name.chain(request.topics.iter().map(|topic| (topic.name.clone(), topic.topic_id))).collect();
     let deleted = node.perform(move |context, _| {
+        let well_formed = request.topics.iter().filter(|t| t.name.is_some() == t.topic_id.is_zero());
+        let old = request.topic_names.iter().map(|name| (Some(name), Uuid::ZERO));
+        if decide::has_single(old.chain(well_formed.map(|t| (t.name.as_ref(), t.topic_id)))) {
+            decide::in_time(request.timeout_ms)?;
+        }
         let access = TopicAccess { may_describe: &|_| true, may_delete: &|_| true };
         decide::delete_topics(context, &request, &access)
     });

@@ -45,7 +45,7 @@ pub enum AppendError {
 pub struct Appended {
     pub first_offset: Offset,
     pub last_offset: Offset,
-    /// The time of the append if the topic says LogAppendTime, otherwise -1.
+    /// The time of the append if the topic says LogAppendTime, otherwise -1. Of what was there already: its largest timestamp.
     pub log_append_time_ms: i64,
     pub log_start_offset: Offset,
     /// They were there already: nothing was written.
@@ -100,7 +100,8 @@ impl Log {
             return Ok(Appended {
                 first_offset: Offset(first_offset),
                 last_offset: Offset(last_offset),
-                log_append_time_ms: if is_append_time { timestamp } else { NO_TIMESTAMP },
+                // Whatever the topic says of times, as in Kafka.
+                log_append_time_ms: timestamp,
                 log_start_offset: Offset(self.log_start_offset),
                 duplicate: true,
                 flush_due: false,

@@ -67,7 +67,6 @@ impl GroupShard {
 
     pub(super) fn delete_group(&mut self, now: Moment, id: &Str, effects: &mut Effects<Answer>) -> ErrorCode {
         match self.groups.get(id) {
-            _ if id.is_empty() => ErrorCode::InvalidGroupId,
             None => ErrorCode::GroupIdNotFound,
             Some(group) if !group.is_empty() => ErrorCode::NonEmptyGroup,
             Some(_) => {
@@ -89,9 +88,6 @@ impl GroupShard {
         partitions: &[TopicPartition],
         effects: &mut Effects<Answer>,
     ) -> Result<Vec<ErrorCode>, ErrorCode> {
-        if id.is_empty() {
-            return Err(ErrorCode::InvalidGroupId);
-        }
         let group = self.groups.get(id).ok_or(ErrorCode::GroupIdNotFound)?;
         if !group.is_empty() && !group.has_consumers() {
             return Err(ErrorCode::NonEmptyGroup);

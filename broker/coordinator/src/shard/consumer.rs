@@ -7,7 +7,7 @@ use protocol::{ErrorCode, Str};
 
 use super::GroupShard;
 use crate::classic::Turn;
-use crate::consumer::{self, ConsumerGroup, EPOCH_AWAY, Refusal};
+use crate::consumer::{ConsumerGroup, EPOCH_AWAY, Refusal};
 use crate::group::Group;
 use crate::machine::{Effects, Moment};
 use crate::operation::{Answer, Beat};
@@ -20,7 +20,6 @@ impl GroupShard {
         effects: &mut Effects<Answer>,
     ) -> Result<ConsumerGroupHeartbeatResponse, Refusal> {
         let request = &beat.request;
-        consumer::check_heartbeat(request, beat.version, &self.config.consumer_assignors)?;
         let id = request.group_id.detached();
         let is_new = self.prepare(&id, beat, now, effects)?;
         if request.member_epoch < 0 {

@@ -77,7 +77,8 @@ fn changes_that_cannot_be_are_refused() {
             InvalidRequest,
             "Null value not supported for : retention.ms",
         ),
-        (change(2, "t", &[("retention.ms", 9, Some("1"))]), InvalidRequest, "Unknown operations type 9"),
+        (change(2, "t", &[("retention.ms", 9, Some("1"))]), UnknownServerError, ""),
+        (set(99, "t", "retention.ms", Some("1")), InvalidRequest, "Unknown resource type 99"),
         (
             change(2, "t", &[("retention.ms", 0, Some("1")), ("retention.ms", 1, Option::None)]),
             InvalidRequest,

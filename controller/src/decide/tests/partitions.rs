@@ -156,7 +156,8 @@ fn preferred_leaders_are_elected_when_asked() {
         elect(&mut world, 0, Some("u"))[0],
         (UnknownTopicOrPartition, "No such topic as u".to_owned())
     );
-    let wrong = ElectLeadersRequest { election_type: 5, ..Default::default() };
+    let wrong =
+        ElectLeadersRequest { election_type: 5, topic_partitions: Option::None, ..Default::default() };
     assert_eq!(
         refusal(elect_leaders(&world.context(), &wrong).map(|d| d.answer)).1,
         "Unknown election type 5"

@@ -288,7 +288,7 @@ fn topics_are_deleted_by_name_and_by_id() {
 }
 
 #[test]
-fn one_topic_named_in_two_ways_is_deleted_once_at_most() {
+fn one_topic_named_in_two_ways_is_not_deleted() {
     let mut world = World::new().with_brokers(1);
     let a = world.create("a", &[&[1]]);
     let both = DeleteTopicState { name: Some(Str::from("a")), topic_id: a };
@@ -298,11 +298,12 @@ fn one_topic_named_in_two_ways_is_deleted_once_at_most() {
     assert_eq!(codes, [InvalidRequest, InvalidRequest]);
     let twice = delete(&mut world, vec![by_name("a"), by_name("a")], &ALL);
     assert_eq!(twice.len(), 1);
-    assert_eq!(twice[0].2, InvalidRequest);
+    assert_eq!(twice[0], (Some("a".to_owned()), Uuid::ZERO, InvalidRequest));
+    let twice = delete(&mut world, vec![by_id(a), by_id(a)], &ALL);
+    assert_eq!(twice, [(Option::None, a, InvalidRequest)]);
     let outcome = delete(&mut world, vec![by_name("a"), by_id(a)], &ALL);
-    assert_eq!(outcome.iter().filter(|r| r.2 == ErrorCode::None).count(), 1);
-    assert_eq!(outcome.iter().filter(|r| r.2 == InvalidRequest).count(), 1);
-    assert!(world.image.topics.is_empty());
+    assert_eq!(outcome, [(Some("a".to_owned()), a, InvalidRequest)]);
+    assert!(world.image.topics.id("a").is_some());
 }
 
 #[test]
@@ -354,4 +355,12 @@ fn partitions_are_only_ever_added() {
     assert_eq!(world.partition("t", 2).replicas, [3, 1]);
     assert_eq!(grow(&mut world, "t", 6, Option::None), ok());
     assert!((3..6).all(|index| world.partition("t", index).replicas.len() == 2));
+}
+
+#[test]
+fn a_request_without_time_is_refused_without_a_word() {
+    let refused = in_time(0).expect_err("its time is up");
+    assert_eq!((refused.code, refused.text()), (ErrorCode::RequestTimedOut, Option::None));
+    assert!(in_time(-1).is_err() && in_time(1).is_ok());
+    assert!(has_single(["a", "b", "a"].iter()) && !has_single(["a", "a"].iter()));
 }

@@ -111,7 +111,9 @@ impl Bench {
             unique: Uuid(5),
         };
         self.show(topics);
-        let ticket = self.ask(Operation::ConsumerHeartbeat(beat));
+        let beat = Operation::ConsumerHeartbeat(beat);
+        crate::check(&beat, &self.shard.config)?;
+        let ticket = self.ask(beat);
         match self.answer(ticket) {
             Some(Answer::ConsumerHeartbeat(answer)) => answer,
             other => panic!("a heartbeat got {other:?}"),
