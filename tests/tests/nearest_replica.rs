@@ -3,7 +3,11 @@
 
 use std::time::{Duration, Instant};
 
+use protocol::messages::FetchRequest;
+use protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use protocol::{ErrorCode, Uuid};
 use tests::process::{Node, runtimes};
+use wire::client::{self, NodeOptions, Target};
 
 const TOPIC: &str = "near";
 const RECORDS: usize = 500;
@@ -41,6 +45,21 @@ fn read(bootstrap: &str, rack: &str) -> usize {
     runtimes::kcat(&args, b"").lines().count()
 }
 
+/// What a node answers to a consumer's fetch of an offset.
+fn fetch(node: &Node, topic_id: Uuid, offset: i64) -> ErrorCode {
+    let partition = FetchPartition { fetch_offset: offset, partition_max_bytes: 1, ..Default::default() };
+    let topics = vec![FetchTopic { topic_id, partitions: vec![partition], ..Default::default() }];
+    let request =
+        FetchRequest { max_wait_ms: 0, max_bytes: 1, session_epoch: -1, topics, ..Default::default() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let host = host::real::host();
+        let line = client::Node::new(&host, Target::address(&node.bootstrap()), NodeOptions::default());
+        let answer = line.call(&request).await.unwrap();
+        ErrorCode::from_code(answer.responses[0].partitions[0].error_code)
+    })
+}
+
 #[test]
 fn a_consumer_reads_from_the_replica_in_its_rack() {
     if !runtimes::have("kcat") {
@@ -50,9 +69,20 @@ fn a_consumer_reads_from_the_replica_in_its_rack() {
     let mut nodes = Node::cluster(3, &["cluster.id=4L6g3nShT-eMCtK--X86sw", "broker.rack=rack-{id}", class]);
     let bootstrap: Vec<String> = nodes.iter().map(Node::bootstrap).collect();
     let bootstrap = bootstrap.join(",");
-    let created =
-        nodes[0].weir(&["topic", "create", TOPIC, "--partitions", "1", "--replication-factor", "3"]);
+    let created = nodes[0].weir(&[
+        "topic",
+        "create",
+        TOPIC,
+        "--partitions",
+        "1",
+        "--replication-factor",
+        "3",
+        "-o",
+        "json",
+    ]);
     assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
+    let created: serde_json::Value = serde_json::from_slice(&created.stdout).unwrap();
+    let topic_id: Uuid = created[0]["id"].as_str().unwrap().parse().unwrap();
     let lines: String = (0..RECORDS).map(|n| format!("record {n}\n")).collect();
     let produce = ["-P", "-b", &bootstrap, "-t", TOPIC, "-p", "0", "-X", "acks=all"];
     runtimes::kcat(&produce, lines.as_bytes());
@@ -66,6 +96,12 @@ fn a_consumer_reads_from_the_replica_in_its_rack() {
 
     assert_eq!(read(&bootstrap, "rack-of-nobody"), RECORDS);
     assert!(bytes_out(&nodes[at(leader)]) > 1_000.0, "a rack without a replica is served by the leader");
+
+    let beyond = i64::try_from(RECORDS).unwrap() + 1;
+    assert_eq!(fetch(&nodes[at(leader)], topic_id, beyond), ErrorCode::OffsetOutOfRange);
+    assert_eq!(fetch(&nodes[at(near)], topic_id, 0), ErrorCode::None);
+    // It may be the follower that lacks them: nobody shall start anew for that.
+    assert_eq!(fetch(&nodes[at(near)], topic_id, beyond), ErrorCode::NotLeaderOrFollower);
 
     nodes[at(near)].kill();
     // Sent to a replica that is gone, librdkafka stays with it for five minutes.

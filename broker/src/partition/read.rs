@@ -130,7 +130,11 @@ impl Partition {
             return Ok(nothing);
         }
         let partition = Arc::clone(self);
-        self.disk.read(move |fs| partition.read_log(fs, &request)).await?
+        match self.disk.read(move |fs| partition.read_log(fs, &request)).await? {
+            // A follower that lacks an offset says nothing of the log: a consumer would take it for lost, and start anew.
+            Err(ReadError::OutOfRange) if self.role() != Role::Leader => Err(LeaderError::NotLeader.into()),
+            read => read,
+        }
     }
 
     /// The answer to a reader at the end, which needs no disk.
