@@ -51,7 +51,8 @@ mod tests {
     use crate::operation::Join;
 
     fn code(operation: &Operation) -> Result<(), ErrorCode> {
-        let config = GroupConfig::new(&Configs::new(protocol::config::server()), 0);
+        let server = Configs::parse(protocol::config::server(), [("node.id", "1")]).expect("valid");
+        let config = GroupConfig::new(&server, 0);
         check(operation, &config).map_err(|refusal| refusal.code)
     }
 
