@@ -13,6 +13,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use host::Host;
@@ -106,6 +107,7 @@ impl Writer {
             led: None,
             in_flight: BTreeMap::new(),
             next_proposal: 0,
+            turn: oneshot::channel().1,
             completions,
         };
         host.spawn("controller writer", state.run(queue, completed));
@@ -239,6 +241,8 @@ struct State {
     led: Option<u64>,
     in_flight: BTreeMap<u64, Vec<Answer>>,
     next_proposal: u64,
+    /// Tells that Raft has the last proposal, or will not get it.
+    turn: oneshot::Receiver<()>,
     completions: mpsc::Sender<(u64, Option<i64>)>,
 }
 
@@ -380,8 +384,18 @@ impl State {
         self.next_proposal += 1;
         self.in_flight.insert(number, answers);
         let (raft, completions) = (self.raft.clone(), self.completions.clone());
+        let (handed_over, next_turn) = oneshot::channel();
+        let turn = std::mem::replace(&mut self.turn, next_turn);
         self.host.spawn("controller proposal", async move {
-            let written = raft.client_write(proposal).await;
+            // In order: of two tasks either may run first, and a proposal that overtakes another is refused by its base offset.
+            let _ = turn.await;
+            let mut writing = std::pin::pin!(raft.client_write(proposal));
+            let first = std::future::poll_fn(|cx| Poll::Ready(writing.as_mut().poll(cx))).await;
+            let _ = handed_over.send(());
+            let written = match first {
+                Poll::Ready(written) => written,
+                Poll::Pending => writing.await,
+            };
             let end_offset = match written {
                 Ok(response) if response.data.accepted => Some(response.data.end_offset),
                 Ok(_) => None,

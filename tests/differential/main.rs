@@ -17,7 +17,7 @@ mod recorded;
 mod scenario;
 mod text;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::PathBuf;
 
@@ -88,6 +88,25 @@ impl Suite {
             let path = here().join(format!("recorded/{file}.txt"));
             std::fs::write(path, recorded::text(&scenarios, &known)).expect("a recording is written");
         }
+    }
+
+    /// Where Kafka does not say what was recorded. It has races of its own (a group's first assignment may come a heartbeat
+    /// late), so a fresh one is asked again, and only what differs there too counts.
+    fn kafka_changed(&self, kafka: &Recording, recorded: &Recording) -> Vec<Difference> {
+        let names: BTreeSet<String> =
+            self.differences(kafka, recorded).into_iter().map(|difference| difference.scenario).collect();
+        if names.is_empty() {
+            return Vec::new();
+        }
+        let told = format!("Kafka answers otherwise than recorded, asked again: {names:?}\n");
+        std::io::stderr().write_all(told.as_bytes()).ok();
+        let is_again = |s: &&Scenario| s.file == START || names.contains(&s.name);
+        let scenarios: Vec<Scenario> = self.scenarios.iter().filter(is_again).cloned().collect();
+        let again = Suite { scenarios, whole: false, stories: false };
+        let node = peers::kafka();
+        let mut differences = again.differences(&again.play(&peers::side_of_kafka(&node)), recorded);
+        differences.retain(|difference| names.contains(&difference.scenario));
+        differences
     }
 
     /// Steps that could not be sent to Kafka: the scenario is wrong.
@@ -206,7 +225,7 @@ fn weir_answers_as_kafka_does() {
     let differences = suite.differences(&recorded, &weir);
     let unexplained = differences.iter().filter(|d| accepted.reason(d).is_none());
     faults.extend(unexplained.map(Difference::to_string));
-    for difference in kafka.iter().flat_map(|kafka| suite.differences(kafka, &recorded)) {
+    for difference in kafka.iter().flat_map(|kafka| suite.kafka_changed(kafka, &recorded)) {
         faults.push(format!("Kafka answers otherwise than recorded (here \"Weir\"): {difference}"));
     }
     if suite.stories {

@@ -24,6 +24,7 @@ use serde_json::Value as Json;
 
 use crate::text;
 
+#[derive(Clone)]
 pub struct Scenario {
     /// The file's stem.
     pub file: String,
