@@ -22,6 +22,21 @@ fn produce(node: &Node, topic: &str, prefix: &str, count: usize) -> BTreeSet<Str
     (0..count).map(|n| format!("{prefix}-{n}")).collect()
 }
 
+/// Until so many members of a group own partitions.
+fn wait_for_owners(node: &Node, group: &str, count: usize) {
+    let deadline = Instant::now() + WITHIN;
+    loop {
+        let told = String::from_utf8(node.weir(&["group", "describe", group]).stdout).unwrap();
+        let owners: BTreeSet<&str> =
+            told.split_whitespace().filter(|word| word.starts_with("rdkafka-")).collect();
+        if owners.len() == count {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{count} members own partitions: {told}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// A consumer in a group that runs until it is dropped, and the lines that it has read.
 struct Consumer {
     child: Child,
@@ -117,6 +132,7 @@ fn running_members_live_through_kill_9_and_share_what_comes() {
     let mut node = Node::start(&["group.initial.rebalance.delay.ms=200"]);
     create(&node, "t", "4");
     let members = [Consumer::start(&node, "g", "t"), Consumer::start(&node, "g", "t")];
+    wait_for_owners(&node, "g", 2);
     let mut expected = produce(&node, "t", "before", 200);
     let mut read = Vec::new();
     let mut gather = |expected: &BTreeSet<String>| {
