@@ -5,15 +5,15 @@
 //!   -5 last in tiered storage (9+)   -6 first not yet in tiered storage (11+)     0 and more: a time in ms
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use metadata::Image;
-use protocol::ErrorCode;
 use protocol::ids::PartitionId;
 use protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
+use protocol::{ErrorCode, Str};
 use wire::{Context, Operation, Reply, Resource};
 
 use crate::broker::Broker;
@@ -54,8 +54,9 @@ pub async fn handle(
         }
     }
     let mut response = ListOffsetsResponse::default();
-    // What was asked twice is refused once.
+    // What was asked twice is refused once, and a topic that is named twice is answered once.
     let mut told_twice = BTreeSet::new();
+    let mut places: BTreeMap<Str, usize> = BTreeMap::new();
     for topic in request.topics.iter().filter(|topic| !topic.partitions.is_empty()) {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
@@ -72,12 +73,14 @@ pub async fn handle(
             };
             partitions.push(found.unwrap_or_else(|error| refused(partition, error)));
         }
-        // A topic that is named twice is answered once.
         let name = topic.name.clone();
-        match response.topics.iter_mut().find(|told| told.name == name) {
-            Some(told) => told.partitions.extend(partitions),
+        match places.get(&name) {
+            Some(place) => response.topics[*place].partitions.extend(partitions),
             None if partitions.is_empty() => {}
-            None => response.topics.push(ListOffsetsTopicResponse { name, partitions, ..Default::default() }),
+            None => {
+                places.insert(name.clone(), response.topics.len());
+                response.topics.push(ListOffsetsTopicResponse { name, partitions, ..Default::default() });
+            }
         }
     }
     Reply::Now(response)

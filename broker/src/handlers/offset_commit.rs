@@ -1,5 +1,6 @@
 //! OffsetCommit (key 8): how far a group has read, by partition.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use coordinator::{Answer, Commit, Operation as Asked, TopicPartition};
@@ -7,7 +8,7 @@ use metadata::{Image, Topic};
 use protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use protocol::messages::{OffsetCommitRequest, OffsetCommitResponse, OffsetCommitValue};
-use protocol::{ErrorCode, Uuid};
+use protocol::{ErrorCode, Str, Uuid};
 use wire::{Context, Operation, Reply, Resource};
 
 use crate::broker::Broker;
@@ -26,7 +27,7 @@ pub async fn handle(
         -1 => -1,
         retention => now_ms.saturating_add(retention),
     };
-    let mut gathered = Gathered { by_id: cx.version >= 10, topics: Vec::new() };
+    let mut gathered = Gathered::default();
     // What goes to the group: the partitions that are there, by their topics as they were asked.
     let mut asking = OffsetCommitRequest::default();
     let mut offsets: Vec<(TopicPartition, OffsetCommitValue)> = Vec::new();
@@ -150,25 +151,24 @@ fn with(
 
 /// Gathers an answer as Kafka does: first what is refused, a topic that was named twice once; then what the group says, as it
 /// was asked where nothing was refused, and else among the same topics.
+#[derive(Default)]
 struct Gathered {
-    by_id: bool,
     topics: Vec<OffsetCommitResponseTopic>,
+    /// Where each of them is, by what names it: its name or its id, by the version.
+    places: BTreeMap<(Str, Uuid), usize>,
 }
 
 impl Gathered {
     fn refuse(&mut self, asked: &OffsetCommitRequestTopic, partitions: Vec<OffsetCommitResponsePartition>) {
-        match self.same(&asked.name, asked.topic_id) {
-            Some(topic) => topic.partitions.extend(partitions),
-            None => self.topics.push(with(asked, partitions)),
-        }
+        self.add(with(asked, partitions));
     }
 
-    fn same(&mut self, name: &str, id: Uuid) -> Option<&mut OffsetCommitResponseTopic> {
-        let by_id = self.by_id;
-        self.topics.iter_mut().find(|topic| match by_id {
-            true => topic.topic_id == id,
-            false => topic.name == *name,
-        })
+    fn add(&mut self, new: OffsetCommitResponseTopic) {
+        let place = *self.places.entry((new.name.clone(), new.topic_id)).or_insert(self.topics.len());
+        match self.topics.get_mut(place) {
+            Some(topic) => topic.partitions.extend(new.partitions),
+            None => self.topics.push(new),
+        }
     }
 
     fn commit(&mut self, committed: Vec<OffsetCommitResponseTopic>) {
@@ -176,12 +176,7 @@ impl Gathered {
             self.topics = committed;
             return;
         }
-        for new in committed {
-            match self.same(&new.name, new.topic_id) {
-                Some(topic) => topic.partitions.extend(new.partitions),
-                None => self.topics.push(new),
-            }
-        }
+        committed.into_iter().for_each(|new| self.add(new));
     }
 
     fn response(self) -> OffsetCommitResponse {
@@ -197,10 +192,6 @@ mod tests {
         OffsetCommitRequestTopic { name: name.into(), ..Default::default() }
     }
 
-    fn nothing_yet() -> Gathered {
-        Gathered { by_id: false, topics: Vec::new() }
-    }
-
     fn shape(gathered: Gathered) -> Vec<(String, Vec<(i32, i16)>)> {
         let codes = |topic: &OffsetCommitResponseTopic| {
             topic.partitions.iter().map(|p| (p.partition_index, p.error_code)).collect()
@@ -213,10 +204,10 @@ mod tests {
         let none = ErrorCode::None;
         let committed =
             || vec![with(&asked("t"), vec![told(1, none)]), with(&asked("t"), vec![told(0, none)])];
-        let mut gathered = nothing_yet();
+        let mut gathered = Gathered::default();
         gathered.commit(committed());
         assert_eq!(shape(gathered), [("t".into(), vec![(1, 0)]), ("t".into(), vec![(0, 0)])]);
-        let mut gathered = nothing_yet();
+        let mut gathered = Gathered::default();
         gathered.refuse(&asked("t"), vec![told(7, ErrorCode::UnknownTopicOrPartition)]);
         gathered.commit(committed());
         assert_eq!(shape(gathered), [("t".into(), vec![(7, 3), (1, 0), (0, 0)])]);
@@ -224,7 +215,7 @@ mod tests {
 
     #[test]
     fn an_unknown_topic_without_partitions_is_answered() {
-        let mut gathered = nothing_yet();
+        let mut gathered = Gathered::default();
         gathered.refuse(&asked("none"), Vec::new());
         gathered.refuse(&asked("none"), vec![told(0, ErrorCode::UnknownTopicOrPartition)]);
         assert_eq!(shape(gathered), [("none".into(), vec![(0, 3)])]);

@@ -40,7 +40,7 @@ struct Waiting {
 
 pub async fn handle(broker: Arc<Broker>, cx: Context, mut request: ProduceRequest) -> Reply<ProduceResponse> {
     let acks = request.acks;
-    keep_last_of_each(&mut request);
+    merge_twins(&mut request);
     let image = broker.metadata.current();
     let refusal = refuse_all(&cx, &request);
     if refusal.is_none() && has_null_records(&broker, &cx, &image, &request) {
@@ -50,26 +50,22 @@ pub async fn handle(broker: Arc<Broker>, cx: Context, mut request: ProduceReques
     let mut response = ProduceResponse::default();
     let mut waiting = Vec::new();
     for topic in request.topic_data.iter().filter(|topic| !topic.partition_data.is_empty()) {
-        // A topic that is named twice is answered once.
-        let is_same =
-            |told: &TopicProduceResponse| (&told.name, told.topic_id) == (&topic.name, topic.topic_id);
-        let known = response.responses.iter().position(is_same);
-        let at = known.unwrap_or(response.responses.len());
-        if known.is_none() {
-            let (name, topic_id) = (topic.name.clone(), topic.topic_id);
-            response.responses.push(TopicProduceResponse { name, topic_id, ..Default::default() });
-        }
+        let at = response.responses.len();
+        let mut partitions = Vec::with_capacity(topic.partition_data.len());
         for data in &topic.partition_data {
             let appending = Appending { broker: &broker, cx: &cx, image: &image, acks, topic, data };
             let answer = match refusal {
                 Some(error) => refused(data.index, error),
-                None => {
-                    let nth = response.responses[at].partition_responses.len();
-                    appending.run(&mut waiting, (at, nth)).await
-                }
+                None => appending.run(&mut waiting, (at, partitions.len())).await,
             };
-            response.responses[at].partition_responses.push(answer);
+            partitions.push(answer);
         }
+        response.responses.push(TopicProduceResponse {
+            name: topic.name.clone(),
+            topic_id: topic.topic_id,
+            partition_responses: partitions,
+            ..Default::default()
+        });
     }
     if acks == 0 {
         return reply_to_acks_0(&response);
@@ -94,42 +90,41 @@ fn reply_to_acks_0(response: &ProduceResponse) -> Reply<ProduceResponse> {
     Reply::Nothing
 }
 
-/// Of a partition that is named twice only what was named last is written, as in Kafka: where it stood first.
-fn keep_last_of_each(request: &mut ProduceRequest) {
-    let named = |topic: &TopicProduceData, data: &PartitionProduceData| {
-        (topic.topic_id, topic.name.clone(), data.index)
-    };
+/// A topic that is named twice is one, where it stood first; of a partition that is named twice only what was named last is
+/// written, as in Kafka, where it stood first.
+fn merge_twins(request: &mut ProduceRequest) {
     let mut all = Vec::new();
     for topic in &request.topic_data {
-        all.extend(topic.partition_data.iter().map(|data| named(topic, data)));
+        all.extend(topic.partition_data.iter().map(|data| (topic.topic_id, &topic.name, data.index)));
     }
     all.sort_unstable();
-    if all.windows(2).all(|pair| pair[0] != pair[1]) {
+    let is_next = |pair: &&[(Uuid, &Str, i32)]| (pair[0].0, pair[0].1) != (pair[1].0, pair[1].1);
+    let topics = all.windows(2).filter(is_next).count() + usize::from(!all.is_empty());
+    let named = request.topic_data.iter().filter(|topic| !topic.partition_data.is_empty()).count();
+    if topics == named && all.windows(2).all(|pair| pair[0] != pair[1]) {
         return;
     }
-    let mut first: BTreeMap<(Uuid, Str, i32), (usize, usize)> = BTreeMap::new();
-    let mut kept: Vec<TopicProduceData> = Vec::with_capacity(request.topic_data.len());
+    let mut places: BTreeMap<(Uuid, Str), usize> = BTreeMap::new();
+    let mut first: BTreeMap<(usize, i32), usize> = BTreeMap::new();
+    let mut merged: Vec<TopicProduceData> = Vec::with_capacity(topics);
     for mut topic in std::mem::take(&mut request.topic_data) {
-        let mut new = Vec::new();
-        for data in std::mem::take(&mut topic.partition_data) {
-            match first.entry(named(&topic, &data)) {
-                Entry::Occupied(before) if before.get().0 == kept.len() => new[before.get().1] = data,
-                Entry::Occupied(before) => {
-                    let (topic, partition) = *before.get();
-                    kept[topic].partition_data[partition] = data;
-                }
+        let partitions = std::mem::take(&mut topic.partition_data);
+        let at = *places.entry((topic.topic_id, topic.name.clone())).or_insert(merged.len());
+        if at == merged.len() {
+            merged.push(topic);
+        }
+        for data in partitions {
+            let known = &mut merged[at].partition_data;
+            match first.entry((at, data.index)) {
+                Entry::Occupied(place) => known[*place.get()] = data,
                 Entry::Vacant(vacant) => {
-                    vacant.insert((kept.len(), new.len()));
-                    new.push(data);
+                    vacant.insert(known.len());
+                    known.push(data);
                 }
             }
         }
-        topic.partition_data = new;
-        if !topic.partition_data.is_empty() {
-            kept.push(topic);
-        }
     }
-    request.topic_data = kept;
+    request.topic_data = merged;
 }
 
 /// Whether something is to be appended that is nothing, to a partition that is there.
