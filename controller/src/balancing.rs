@@ -11,9 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use host::Instant;
-use protocol::Str;
 
-use crate::decide::{self, Context, Decision};
+use crate::decide::{self, Context, Decision, Settings};
 use crate::node::Node;
 
 /// When leaders are looked after.
@@ -25,17 +24,14 @@ pub(crate) struct Intervals {
 }
 
 impl Intervals {
-    /// As `server.properties` says; a value that is none was refused when it was read.
-    pub(crate) fn of(properties: &std::collections::BTreeMap<Str, Str>) -> Intervals {
-        let number = |name: &str, default: u64| {
-            properties.get(name).and_then(|value| value.trim().parse().ok()).unwrap_or(default).max(1)
-        };
-        let is_balanced =
-            properties.get("auto.leader.rebalance.enable").is_none_or(|value| value.trim() != "false");
-        let preferred = Duration::from_secs(number("leader.imbalance.check.interval.seconds", 300));
+    /// As `server.properties` says, else Kafka's defaults; a value that is none was refused when it was read.
+    pub(crate) fn of(settings: &Settings) -> Intervals {
+        let number = |name| settings.static_value(name).trim().parse().unwrap_or(1).max(1);
+        let is_balanced = settings.static_value("auto.leader.rebalance.enable").trim() != "false";
+        let preferred = Duration::from_secs(number("leader.imbalance.check.interval.seconds"));
         Intervals {
             preferred: is_balanced.then_some(preferred),
-            missing: Duration::from_millis(number("unclean.leader.election.interval.ms", 300_000)),
+            missing: Duration::from_millis(number("unclean.leader.election.interval.ms")),
         }
     }
 }
@@ -83,12 +79,15 @@ pub(crate) async fn run(node: Arc<Node>, intervals: Intervals) {
 
 #[cfg(test)]
 mod tests {
+    use protocol::Str;
+
     use super::*;
 
     #[test]
     fn the_intervals_are_those_of_the_properties() {
         let of = |pairs: &[(&str, &str)]| {
-            Intervals::of(&pairs.iter().map(|(n, v)| (Str::from(*n), Str::from(*v))).collect())
+            let properties = pairs.iter().map(|(n, v)| (Str::from(*n), Str::from(*v))).collect();
+            Intervals::of(&Settings { properties, ..Settings::default() })
         };
         assert_eq!(of(&[]).preferred, Some(Duration::from_secs(300)));
         assert_eq!(of(&[("auto.leader.rebalance.enable", "false")]).preferred, None);

@@ -121,7 +121,7 @@ impl Controller {
             properties: config.properties.clone(),
             broken: config.broken,
         };
-        let intervals = balancing::Intervals::of(&config.properties);
+        let intervals = balancing::Intervals::of(&settings);
         let writer = Writer::start(host, raft.clone(), id, publisher.clone(), settings, active_sender);
         let table = Arc::new(dispatch::table());
         let node = Arc::new(Node {

@@ -47,10 +47,16 @@ pub(super) fn default_replication_factor(context: &Context<'_>) -> i16 {
     static_value(context, "default.replication.factor").parse().unwrap_or(1)
 }
 
-/// What server.properties says of a broker config, else its default.
+impl super::Settings {
+    /// What server.properties says of a broker config, else its default.
+    pub(crate) fn static_value(&self, name: &str) -> Str {
+        let given = self.properties.get(name).cloned();
+        given.or_else(|| catalog::broker_default(name)).unwrap_or_default()
+    }
+}
+
 pub(super) fn static_value(context: &Context<'_>, name: &str) -> Str {
-    let given = context.settings.properties.get(name).cloned();
-    given.or_else(|| catalog::broker_default(name)).unwrap_or_default()
+    context.settings.static_value(name)
 }
 
 /// The value of a topic config that holds now, as this controller sees it.
@@ -108,13 +114,14 @@ pub fn incremental_alter_configs(
         check_resource(&twice, asked.resource_type, &asked.resource_name, names)
     };
     let is_unknown = |c: &AlterableConfig| !OPERATIONS.contains(&c.config_operation);
-    let mut well_formed = request.resources.iter().filter(|asked| check(asked).is_ok());
+    let checked: Vec<_> = request.resources.iter().map(|asked| (asked, check(asked))).collect();
+    let mut well_formed = checked.iter().filter(|(_, result)| result.is_ok());
     // Kafka has no word for an operation that it does not know: it stumbles over the request, and all of it fails.
-    let stumbles = well_formed.any(|asked| asked.configs.iter().any(is_unknown));
-    for asked in &request.resources {
+    let stumbles = well_formed.any(|(asked, _)| asked.configs.iter().any(is_unknown));
+    for (asked, well_formed) in checked {
         let resource =
             ConfigResource { kind: ResourceType(asked.resource_type), name: asked.resource_name.clone() };
-        let result = check(asked).and_then(|()| {
+        let result = well_formed.and_then(|()| {
             if stumbles {
                 return Err(Refusal::new(ErrorCode::UnknownServerError, ""));
             }
