@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use protocol::messages::create_acls_response::AclCreationResult;
 use protocol::messages::{CreateAclsRequest, CreateAclsResponse};
-use protocol::{ErrorCode, Str};
-use wire::{Context, Operation, Reply, Resource};
+use wire::{Context, Operation, Reply};
 
+use super::describe_acls;
 use crate::broker::Broker;
 
 pub async fn handle(
@@ -20,13 +20,8 @@ pub async fn handle(
     if is_unknown {
         return Reply::Close("an ACL of unknown kind");
     }
-    let (error, message) = if cx.allowed(Operation::Alter, Resource::CLUSTER) {
-        (ErrorCode::SecurityDisabled, Some(Str::from_static("no authorizer is configured")))
-    } else {
-        (ErrorCode::ClusterAuthorizationFailed, None)
-    };
-    let refused =
-        AclCreationResult { error_code: error.code(), error_message: message, ..Default::default() };
+    let (error_code, error_message) = describe_acls::refusal(&cx, Operation::Alter);
+    let refused = AclCreationResult { error_code, error_message, ..Default::default() };
     let results = vec![refused; request.creations.len()];
     Reply::Now(CreateAclsResponse { results, ..Default::default() })
 }

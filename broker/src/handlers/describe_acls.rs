@@ -22,15 +22,15 @@ pub async fn handle(
     if kinds.contains(&0) {
         return Reply::Close("a filter of ACLs of unknown kind");
     }
-    let refused = |error: ErrorCode, message: Option<Str>| {
-        Reply::Now(DescribeAclsResponse {
-            error_code: error.code(),
-            error_message: message,
-            ..Default::default()
-        })
-    };
-    if !cx.allowed(Operation::Describe, Resource::CLUSTER) {
-        return refused(ErrorCode::ClusterAuthorizationFailed, None);
+    let (error_code, error_message) = refusal(&cx, Operation::Describe);
+    Reply::Now(DescribeAclsResponse { error_code, error_message, ..Default::default() })
+}
+
+/// Code and message for everybody who asks about ACLs, or wants to change them.
+pub(super) fn refusal(cx: &Context, operation: Operation) -> (i16, Option<Str>) {
+    if cx.allowed(operation, Resource::CLUSTER) {
+        (ErrorCode::SecurityDisabled.code(), Some(Str::from_static("no authorizer is configured")))
+    } else {
+        (ErrorCode::ClusterAuthorizationFailed.code(), None)
     }
-    refused(ErrorCode::SecurityDisabled, Some(Str::from_static("no authorizer is configured")))
 }
