@@ -158,6 +158,22 @@ impl MetaProperties {
         }))
     }
 
+    /// Whether the directory may be this node's.
+    ///
+    /// # Errors
+    /// `OtherNode`, `OtherCluster`.
+    pub fn check(&self, dir: &Path, cluster_id: &str, node_id: i32) -> Result<(), LogDirError> {
+        let dir = || dir.to_owned();
+        if self.node_id != node_id {
+            return Err(LogDirError::OtherNode { dir: dir(), found: self.node_id, expected: node_id });
+        }
+        if self.cluster_id != cluster_id {
+            let (found, expected) = (self.cluster_id.clone(), cluster_id.to_owned());
+            return Err(LogDirError::OtherCluster { dir: dir(), found, expected });
+        }
+        Ok(())
+    }
+
     /// # Errors
     /// When writing fails.
     pub fn write(&self, fs: &Fs, dir: &Path) -> io::Result<()> {
@@ -202,17 +218,7 @@ impl LogDir {
                 meta
             }
         };
-        if meta.node_id != node_id {
-            return Err(LogDirError::OtherNode {
-                dir: path.to_owned(),
-                found: meta.node_id,
-                expected: node_id,
-            });
-        }
-        if meta.cluster_id != cluster_id {
-            let (found, expected) = (meta.cluster_id, cluster_id.to_owned());
-            return Err(LogDirError::OtherCluster { dir: path.to_owned(), found, expected });
-        }
+        meta.check(path, cluster_id, node_id)?;
         let clean = take_clean_shutdown(fs, path).map_err(io)?;
         let checkpoints = Checkpoints {
             recovery_points: read_offsets(fs, &path.join(RECOVERY_POINTS)).map_err(io)?,

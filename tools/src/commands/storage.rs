@@ -4,11 +4,11 @@
 //!
 //! A node that is its own quorum needs none of this: it makes its directories, and an id for its cluster, when it starts.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use host::Host;
+use host::{Fs, Host};
 use protocol::Uuid;
-use storage::MetaProperties;
+use storage::{LogDir, MetaProperties};
 
 use crate::cli::{ServerArgs, StorageCommand};
 use crate::output::Output;
@@ -68,14 +68,9 @@ async fn format(
             new.push(dir);
             continue;
         };
-        let shown = dir.display();
-        if found.cluster_id != cluster_id {
-            return Err(format!("{shown} belongs to cluster {}, not to {cluster_id}", found.cluster_id));
-        }
-        if found.node_id != node_id {
-            return Err(format!("{shown} belongs to node {}, but node.id is {node_id}", found.node_id));
-        }
+        found.check(&dir, &cluster_id, node_id).map_err(|e| e.to_string())?;
         if !ignore_formatted {
+            let shown = dir.display();
             return Err(format!(
                 "{shown} is formatted already; --ignore-formatted leaves it alone and formats the others"
             ));
@@ -84,8 +79,10 @@ async fn format(
     let mut output = Output::new(&["formatted", "directory_id"]);
     for dir in new {
         let directory_id = random_id(host);
-        let meta = MetaProperties { cluster_id: cluster_id.clone(), node_id, directory_id };
-        write(host, &dir, meta).await?;
+        let (path, cluster_id) = (dir.clone(), cluster_id.clone());
+        let made = move |fs: &Fs| LogDir::open(fs, &path, &cluster_id, node_id, directory_id).map(drop);
+        let made = host.disk(&dir).run_slow(made).await;
+        made.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
         output.row(vec![dir.display().to_string().into(), directory_id.to_string().into()]);
     }
     if output.is_empty() {
@@ -94,37 +91,19 @@ async fn format(
     Ok(output)
 }
 
-async fn write(host: &Host, dir: &Path, meta: MetaProperties) -> Result<(), String> {
-    let path = dir.to_owned();
-    let disk = host.disk(dir);
-    let written = disk.run_slow(move |fs| {
-        fs.create_dir_all(&path)?;
-        fs.sync_dir(path.parent().unwrap_or(Path::new(".")))?;
-        meta.write(fs, &path)
-    });
-    let told = |error: &dyn std::fmt::Display| format!("{} cannot be formatted: {error}", dir.display());
-    written.await.map_err(|e| told(&e))?.map_err(|e| told(&e))
-}
-
 async fn info(host: &Host, plan: &Plan) -> Result<Output, String> {
     let mut output = Output::new(&["directory", "cluster_id", "node_id", "directory_id"]);
-    let mut first: Option<(PathBuf, String)> = None;
+    // All are to belong to the cluster of the first.
+    let mut first: Option<String> = None;
     for dir in plan.directories() {
         let shown = dir.display();
         match read(host, &dir).await {
             Err(why) => output.failure(why),
             Ok(None) => output.failure(format!("{shown} is not formatted")),
             Ok(Some(meta)) => {
-                if meta.node_id != plan.node_id() {
-                    output.failure(format!(
-                        "{shown} belongs to node {}, but node.id is {}",
-                        meta.node_id,
-                        plan.node_id()
-                    ));
-                }
-                let (other, cluster) = first.get_or_insert_with(|| (dir.clone(), meta.cluster_id.clone()));
-                if *cluster != meta.cluster_id {
-                    output.failure(format!("{shown} belongs to another cluster than {}", other.display()));
+                let cluster_id = first.get_or_insert_with(|| meta.cluster_id.clone());
+                if let Err(foreign) = meta.check(&dir, cluster_id, plan.node_id()) {
+                    output.failure(foreign.to_string());
                 }
                 output.row(vec![
                     shown.to_string().into(),
