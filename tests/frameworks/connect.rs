@@ -148,12 +148,17 @@ impl Worker {
     }
 }
 
+/// Lines at a time, and how often the node is killed.
+fn sizes() -> (usize, usize) {
+    if is_long() { (50_000, 5) } else { (5_000, 1) }
+}
+
 #[test]
 fn connect_standalone_copies_every_line_over_kill_9() {
     if !runtimes::have("kafka") {
         return;
     }
-    let (lines, kills) = if is_long() { (50_000, 5) } else { (5_000, 1) };
+    let (lines, kills) = sizes();
     let mut node = Node::start(SETTINGS);
     let mut files = Files::new();
     let offsets = json!({"offset.storage.file.filename": files.path("offsets")});
@@ -185,7 +190,7 @@ fn connect_distributed_goes_on_where_it_was() {
     if !runtimes::have("kafka") {
         return;
     }
-    let (lines, kills) = if is_long() { (50_000, 5) } else { (5_000, 1) };
+    let (lines, kills) = sizes();
     let mut node = Node::start(SETTINGS);
     let mut files = Files::new();
     let topics = ["connect-configs", "connect-offsets", "connect-status"];

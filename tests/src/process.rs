@@ -10,6 +10,12 @@ use std::time::{Duration, Instant};
 /// How long a node may take until it is ready; a loaded two-core machine compiles beside the tests.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
+/// Until a dead leader is replaced, or a replica in sync again; the machine may be busy.
+const REPLICATED_WITHIN: Duration = Duration::from_secs(60);
+
+/// Of clusters of several nodes.
+pub const CLUSTER_ID: &str = "cluster.id=4L6g3nShT-eMCtK--X86sw";
+
 /// The root of the checkout.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace is above").to_path_buf()
@@ -98,6 +104,12 @@ impl Node {
         }
         cluster.iter_mut().for_each(Node::wait_until_ready);
         cluster
+    }
+
+    /// The brokers of several nodes, as clients take them.
+    pub fn bootstrap_of(nodes: &[Node]) -> String {
+        let all: Vec<String> = nodes.iter().map(Node::bootstrap).collect();
+        all.join(",")
     }
 
     fn new(id: u32, settings: &[&str]) -> Node {
@@ -211,6 +223,47 @@ impl Node {
     /// GET from the node's HTTP listener: status and body; None if nobody listens.
     pub fn http(&self, path: &str) -> Option<(u16, String)> {
         http(self.http_port, path)
+    }
+
+    /// One sample of the node's metrics, by its name and labels as they are written; None if it is not there.
+    pub fn sample(&self, series: &str) -> Option<f64> {
+        let (_, text) = self.http("/metrics").expect("it answers");
+        text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
+    }
+
+    /// Makes a topic of one partition with a replica on each of three nodes, and returns its id.
+    pub fn create_replicated(&self, topic: &str, options: &[&str]) -> String {
+        let create =
+            ["topic", "create", topic, "--partitions", "1", "--replication-factor", "3", "-o", "json"];
+        let created = self.weir(&[&create[..], options].concat());
+        assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
+        let rows: serde_json::Value = serde_json::from_slice(&created.stdout).expect("JSON");
+        rows[0]["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Leader of a topic's first partition and the size of its ISR, as this node sees them.
+    pub fn leader_and_isr(&self, topic: &str) -> Option<(u32, usize)> {
+        let described = self.weir(&["topic", "describe", topic, "-o", "json"]);
+        let rows: serde_json::Value = serde_json::from_slice(&described.stdout).ok()?;
+        Some((u32::try_from(rows[0]["leader"].as_u64()?).ok()?, rows[0]["isr"].as_array()?.len()))
+    }
+
+    /// Waits until leader and size of the ISR are as they should be.
+    pub fn wait_for_leader(
+        &self,
+        topic: &str,
+        what: &str,
+        is_there: impl Fn((u32, usize)) -> bool,
+    ) -> (u32, usize) {
+        let deadline = Instant::now() + REPLICATED_WITHIN;
+        loop {
+            let now = self.leader_and_isr(topic);
+            if let Some(state) = now.filter(|state| is_there(*state)) {
+                return state;
+            }
+            assert!(Instant::now() < deadline, "{what}: still {now:?}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// A raw connection to the broker's listener.

@@ -1,39 +1,18 @@
 //! Three nodes in three racks: a consumer reads from the replica in its own (KIP-392), also when that one is gone.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::unwrap_used)]
 
-use std::time::{Duration, Instant};
-
 use protocol::messages::FetchRequest;
 use protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use protocol::{ErrorCode, Uuid};
-use tests::process::{Node, runtimes};
+use tests::process::{CLUSTER_ID, Node, runtimes};
 use wire::client::{self, NodeOptions, Target};
 
 const TOPIC: &str = "near";
 const RECORDS: usize = 500;
 
 fn bytes_out(node: &Node) -> f64 {
-    let (_, text) = node.http("/metrics").expect("it answers");
-    let name = format!("kafka_server_brokertopicmetrics_bytesout_total{{topic=\"{TOPIC}\"}}");
-    let line = text.lines().find_map(|line| line.strip_prefix(&name)?.trim().parse().ok());
-    line.unwrap_or(0.0)
-}
-
-/// The leader, once so many replicas are in sync.
-fn leader_of(node: &Node, in_sync: usize) -> u32 {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        let described = node.weir(&["topic", "describe", TOPIC, "-o", "json"]);
-        let rows: serde_json::Value = serde_json::from_slice(&described.stdout).unwrap_or_default();
-        let (leader, isr) = (rows[0]["leader"].as_u64(), rows[0]["isr"].as_array());
-        if let (Some(leader), Some(isr)) = (leader, isr)
-            && isr.len() == in_sync
-        {
-            return u32::try_from(leader).unwrap();
-        }
-        assert!(Instant::now() < deadline, "{in_sync} replicas in sync: {rows}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    let series = format!("kafka_server_brokertopicmetrics_bytesout_total{{topic=\"{TOPIC}\"}}");
+    node.sample(&series).unwrap_or(0.0)
 }
 
 /// Reads all records as a consumer in a rack.
@@ -66,27 +45,13 @@ fn a_consumer_reads_from_the_replica_in_its_rack() {
         return;
     }
     let class = "replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector";
-    let mut nodes = Node::cluster(3, &["cluster.id=4L6g3nShT-eMCtK--X86sw", "broker.rack=rack-{id}", class]);
-    let bootstrap: Vec<String> = nodes.iter().map(Node::bootstrap).collect();
-    let bootstrap = bootstrap.join(",");
-    let created = nodes[0].weir(&[
-        "topic",
-        "create",
-        TOPIC,
-        "--partitions",
-        "1",
-        "--replication-factor",
-        "3",
-        "-o",
-        "json",
-    ]);
-    assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
-    let created: serde_json::Value = serde_json::from_slice(&created.stdout).unwrap();
-    let topic_id: Uuid = created[0]["id"].as_str().unwrap().parse().unwrap();
+    let mut nodes = Node::cluster(3, &[CLUSTER_ID, "broker.rack=rack-{id}", class]);
+    let bootstrap = Node::bootstrap_of(&nodes);
+    let topic_id: Uuid = nodes[0].create_replicated(TOPIC, &[]).parse().unwrap();
     let lines: String = (0..RECORDS).map(|n| format!("record {n}\n")).collect();
     let produce = ["-P", "-b", &bootstrap, "-t", TOPIC, "-p", "0", "-X", "acks=all"];
     runtimes::kcat(&produce, lines.as_bytes());
-    let leader = leader_of(&nodes[0], 3);
+    let (leader, _) = nodes[0].wait_for_leader(TOPIC, "three in sync", |(_, isr)| isr == 3);
     let near = leader % 3 + 1;
     let at = |id: u32| usize::try_from(id - 1).unwrap();
     assert_eq!(read(&bootstrap, &format!("rack-{near}")), RECORDS);
@@ -105,6 +70,6 @@ fn a_consumer_reads_from_the_replica_in_its_rack() {
 
     nodes[at(near)].kill();
     // Sent to a replica that is gone, librdkafka stays with it for five minutes.
-    leader_of(&nodes[at(leader)], 2);
+    nodes[at(leader)].wait_for_leader(TOPIC, "it is out of sync", |(_, isr)| isr == 2);
     assert_eq!(read(&bootstrap, &format!("rack-{near}")), RECORDS, "without the near one as well");
 }

@@ -4,7 +4,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tests::process::{Node, free_port, weir_binary};
+use tests::process::{CLUSTER_ID, Node, free_port, weir_binary};
 
 /// Runs to its end (at most 20 seconds) and returns what it said on standard error. Panics if it goes on or exits with 0.
 fn refused(mut command: Command) -> String {
@@ -178,21 +178,20 @@ fn broker_beside(node: &Node, dir: &tempfile::TempDir, settings: &[&str]) -> Com
 
 #[test]
 fn a_broker_of_another_cluster_and_one_with_a_used_id_are_refused_and_the_cluster_goes_on() {
-    const CLUSTER: &str = "cluster.id=4L6g3nShT-eMCtK--X86sw";
-    let mut node = Node::start(&[CLUSTER]);
+    let mut node = Node::start(&[CLUSTER_ID]);
     let dir = tempfile::tempdir().unwrap();
     let said = refused(broker_beside(&node, &dir, &["node.id=2", "cluster.id=5L6g3nShT-eMCtK--X86sw"]));
     assert!(said.contains("another cluster") && said.contains("5L6g3nShT-eMCtK--X86sw"), "{said}");
 
     let dir = tempfile::tempdir().unwrap();
-    let twice = ["node.id=1", CLUSTER, "initial.broker.registration.timeout.ms=1000"];
+    let twice = ["node.id=1", CLUSTER_ID, "initial.broker.registration.timeout.ms=1000"];
     let said = refused(broker_beside(&node, &dir, &twice));
     assert!(said.contains("another broker") && said.contains("node.id 1"), "{said}");
 
     assert!(node.is_running() && node.weir(&["topic", "create", "t"]).status.success(), "{}", node.log());
     node.kill();
     let dir = tempfile::tempdir().unwrap();
-    let alone = ["node.id=3", CLUSTER, "initial.broker.registration.timeout.ms=1000"];
+    let alone = ["node.id=3", CLUSTER_ID, "initial.broker.registration.timeout.ms=1000"];
     let said = refused(broker_beside(&node, &dir, &alone));
     assert!(said.contains("no controller could be reached"), "{said}");
 }

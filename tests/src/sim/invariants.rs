@@ -18,7 +18,22 @@ pub mod in_sync;
 pub mod one_controller_per_term;
 pub mod one_leader_per_epoch;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use broker::Broker;
+use broker::partition::{Partition, Role};
+
 use super::Cluster;
+
+/// The partitions that brokers lead, each with the broker's id.
+fn led(brokers: &BTreeMap<i32, Arc<Broker>>) -> impl Iterator<Item = (i32, Arc<Partition>)> {
+    let of = |(id, broker): (&i32, &Arc<Broker>)| {
+        let id = *id;
+        broker.replicas.all().into_iter().map(move |partition| (id, partition))
+    };
+    brokers.iter().flat_map(of).filter(|(_, partition)| partition.role() == Role::Leader)
+}
 
 /// Looks at a cluster between its events, and remembers what must not change.
 #[derive(Default)]

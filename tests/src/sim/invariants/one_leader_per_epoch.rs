@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use broker::Broker;
-use broker::partition::Role;
 use protocol::ids::PartitionId;
 
 /// Who was seen to lead which epoch.
@@ -14,17 +13,12 @@ pub struct Leaders(BTreeMap<(PartitionId, i32), i32>);
 impl Leaders {
     pub fn look(&mut self, brokers: &BTreeMap<i32, Arc<Broker>>) -> Vec<String> {
         let mut broken = Vec::new();
-        for (id, broker) in brokers {
-            for partition in broker.replicas.all() {
-                if partition.role() != Role::Leader {
-                    continue;
-                }
-                let epoch = partition.leader_epoch();
-                let known = *self.0.entry((partition.id, epoch)).or_insert(*id);
-                if known != *id {
-                    let (topic, index) = (&partition.topic, partition.id.partition);
-                    broken.push(format!("{topic}-{index} epoch {epoch} is led by {known} and by {id}"));
-                }
+        for (id, partition) in super::led(brokers) {
+            let epoch = partition.leader_epoch();
+            let known = *self.0.entry((partition.id, epoch)).or_insert(id);
+            if known != id {
+                let (topic, index) = (&partition.topic, partition.id.partition);
+                broken.push(format!("{topic}-{index} epoch {epoch} is led by {known} and by {id}"));
             }
         }
         broken
