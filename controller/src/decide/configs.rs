@@ -246,11 +246,8 @@ fn changed_list(
     }
     let present = context.image.configs.value(resource, name).cloned();
     let present = present.or_else(|| catalog::default_of(resource.kind, name)).unwrap_or_default();
-    let split = |list: &str| {
-        list.split(',').map(str::trim).filter(|s| !s.is_empty()).map(str::to_owned).collect::<Vec<_>>()
-    };
-    let mut entries = split(&present);
-    for entry in split(given) {
+    let mut entries: Vec<&str> = present.split(',').filter(|entry| !entry.is_empty()).collect();
+    for entry in entries_given(given) {
         match operation {
             APPEND if entries.contains(&entry) => {}
             APPEND => entries.push(entry),
@@ -262,6 +259,14 @@ fn changed_list(
         }
     }
     Ok(Str::from(entries.join(",")))
+}
+
+/// The entries of a list in a request, as Kafka's controller takes it apart: nothing is trimmed, nothing is one empty entry, and
+/// empty entries count unless they are the last. The value that results is refused for them.
+fn entries_given(given: &str) -> impl Iterator<Item = &str> {
+    let list = if given.is_empty() { given } else { given.trim_end_matches(',') };
+    let is_commas_only = list.is_empty() && !given.is_empty();
+    list.split(',').filter(move |_| !is_commas_only)
 }
 
 /// The records of a resource's changes, if all of them are allowed.

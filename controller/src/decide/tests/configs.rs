@@ -110,6 +110,23 @@ fn changes_that_cannot_be_are_refused() {
     assert_eq!(alter(&mut world, &request), (InvalidConfig, message.to_owned()));
 }
 
+/// Kafka looks at the value before it looks for the topic.
+#[test]
+fn an_empty_entry_added_to_a_list_is_refused_for_its_value() {
+    let mut world = World::new().with_brokers(1);
+    world.create("t", &[&[1]]);
+    for topic in ["t", "u"] {
+        for entry in ["", ",compact"] {
+            let (code, _) = alter(&mut world, &change(2, topic, &[("cleanup.policy", 2, Some(entry))]));
+            assert_eq!(code, InvalidConfig, "{entry:?} added to that of {topic}");
+        }
+    }
+    assert_eq!(alter(&mut world, &change(2, "t", &[("cleanup.policy", 2, Some(","))])), ok());
+    assert_eq!(alter(&mut world, &change(2, "t", &[("cleanup.policy", 2, Some("compact,"))])), ok());
+    assert_eq!(alter(&mut world, &change(2, "t", &[("cleanup.policy", 3, Some(""))])), ok());
+    assert_eq!(value(&world, "t", "cleanup.policy").unwrap(), "delete,compact");
+}
+
 #[test]
 fn the_old_request_takes_back_what_it_does_not_name() {
     let mut world = World::new().with_brokers(1);
