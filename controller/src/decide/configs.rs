@@ -264,7 +264,7 @@ fn changed_list(
 /// The entries of a list in a request, as Kafka's controller takes it apart: nothing is trimmed, nothing is one empty entry, and
 /// empty entries count unless they are the last. The value that results is refused for them.
 fn entries_given(given: &str) -> impl Iterator<Item = &str> {
-    let list = if given.is_empty() { given } else { given.trim_end_matches(',') };
+    let list = given.trim_end_matches(',');
     let is_commas_only = list.is_empty() && !given.is_empty();
     list.split(',').filter(move |_| !is_commas_only)
 }
