@@ -79,6 +79,11 @@ impl Replicas {
         Duration::from_millis(self.server.long("replica.lag.time.max.ms").max(1).unsigned_abs())
     }
 
+    /// `num.recovery.threads.per.data.dir`: how many logs of a directory are opened, or closed, side by side.
+    fn recovery_threads(&self) -> usize {
+        usize::try_from(self.server.int("num.recovery.threads.per.data.dir")).unwrap_or(1)
+    }
+
     pub fn find(&self, id: PartitionId) -> Option<Arc<Partition>> {
         self.partitions.read().expect("no code that holds this lock panics").get(&id).cloned()
     }
@@ -211,18 +216,16 @@ impl Replicas {
         let unique: Vec<Uuid> =
             openings.iter().map(|_| Uuid::from_random(|| self.host.entropy().u128())).collect();
         let (job_dir, metrics) = (Arc::clone(&dir), Arc::clone(&self.metrics));
-        let job = dir.disk.run_slow(move |fs| {
-            let opened = openings.into_iter().zip(unique).map(|(opening, unique)| {
-                let log = open_log(fs, &job_dir, &opening, unique, now_ms)?;
-                let Assigned { id, topic, registration } = opening.assigned;
-                let place = (job_dir.files.path().to_owned(), job_dir.files.directory_id());
-                let (of_topic, disk) = (metrics.topic(&topic), job_dir.disk.clone());
-                let partition = Partition::new(id, topic, place, disk, keeping.clone(), of_topic, log);
-                partition.set_settings(&opening.configs, &opening.settings);
-                partition.apply(fs, &registration);
-                Ok(Arc::new(partition))
-            });
-            opened.collect::<Vec<Result<Arc<Partition>, OpenError>>>()
+        let openings = openings.into_iter().zip(unique).collect();
+        let job = dir.disk.run_each(self.recovery_threads(), openings, move |fs, (opening, unique)| {
+            let log = open_log(fs, &job_dir, &opening, unique, now_ms)?;
+            let Assigned { id, topic, registration } = opening.assigned;
+            let place = (job_dir.files.path().to_owned(), job_dir.files.directory_id());
+            let (of_topic, disk) = (metrics.topic(&topic), job_dir.disk.clone());
+            let partition = Partition::new(id, topic, place, disk, keeping.clone(), of_topic, log);
+            partition.set_settings(&opening.configs, &opening.settings);
+            partition.apply(fs, &registration);
+            Ok::<_, OpenError>(Arc::new(partition))
         });
         let Ok(opened) = job.await else { return };
         for (partition, leader) in opened.into_iter().zip(leaders) {
@@ -294,8 +297,8 @@ impl Replicas {
         }
         for (path, partitions) in dirs {
             let Some(dir) = self.log_dirs.dir(&path).filter(|dir| !dir.is_offline()) else { continue };
-            let closed = dir.disk.run_slow(move |fs| partitions.iter().try_for_each(|p| p.close(fs)));
-            if let Ok(Err(error)) = closed.await {
+            let closed = dir.disk.run_each(self.recovery_threads(), partitions, |fs, p| p.close(fs)).await;
+            if let Some(error) = closed.into_iter().flatten().find_map(Result::err) {
                 self.log_dirs.set_offline(&path, &error.to_string());
             }
         }

@@ -18,6 +18,7 @@ async fn suite(host: Host, dir: &Path) {
     time_passes_and_timeouts_fire(&host).await;
     tasks_return_abort_and_know_their_host(&host).await;
     jobs_of_a_directory_keep_their_order(&host, dir).await;
+    jobs_of_many_items_answer_in_their_order(&host, dir).await;
     files_keep_what_is_written(&host, dir).await;
     a_lock_is_held_once(&host, dir).await;
     streams_carry_bytes_and_file_regions(&host, dir).await;
@@ -107,6 +108,21 @@ async fn jobs_of_a_directory_keep_their_order(host: &Host, dir: &Path) {
             None => job.await,
         };
         assert_eq!(ran_as, expected);
+    }
+}
+
+async fn jobs_of_many_items_answer_in_their_order(host: &Host, dir: &Path) {
+    let (disk, running) = (host.disk(dir), Arc::new(AtomicUsize::new(0)));
+    for (threads, items) in [(0, 3), (1, 3), (2, 0), (2, 1), (2, 100), (9, 5)] {
+        let running = Arc::clone(&running);
+        let squares = disk.run_each(threads, (0..items).collect(), move |_, item: usize| {
+            let beside_me = running.fetch_add(1, Ordering::SeqCst);
+            assert!(beside_me < threads.max(1), "{beside_me} others run, of {threads} allowed");
+            running.fetch_sub(1, Ordering::SeqCst);
+            item * item
+        });
+        let expected: Vec<usize> = (0..items).map(|item| item * item).collect();
+        assert_eq!(squares.await.unwrap(), expected);
     }
 }
 

@@ -4,6 +4,7 @@
 //!
 //!     run       in the order of the calls, may write; short (page cache), so run by the caller when the queue is idle
 //!     run_slow  in the same order; for jobs that sync or walk much: always on the directory's own thread
+//!     run_each  as run_slow, a job for each of many items; those of one call may run side by side
 //!     sync      makes durable what earlier jobs wrote to a file, beside the jobs that follow; syncs of one file that
 //!               wait at the same time are one fdatasync (group commit)
 //!     read      beside the others, must not write; short (page cache), so run by the caller while the disk is quick
@@ -57,6 +58,23 @@ impl Disk {
         match &self.0 {
             DiskKind::Real(disk) => disk.run_slow(job).await,
             DiskKind::Sim(disk) => disk.run(job).await,
+        }
+    }
+
+    /// Runs a job for each item in one turn of the queue, up to `threads` of them side by side: no two of them may touch the
+    /// same file. Returns what they gave, in the order of the items; a job that panics loses the whole answer.
+    pub async fn run_each<I: Send + 'static, T: Send + 'static>(
+        &self,
+        threads: usize,
+        items: Vec<I>,
+        job: impl Fn(&Fs, I) -> T + Send + Sync + 'static,
+    ) -> Result<Vec<T>, DiskGone> {
+        match &self.0 {
+            DiskKind::Real(disk) => disk.run_each(threads, items, job).await,
+            // One after the other: a seed replays exactly.
+            DiskKind::Sim(disk) => {
+                disk.run(move |fs| items.into_iter().map(|item| job(fs, item)).collect()).await
+            }
         }
     }
 

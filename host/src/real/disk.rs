@@ -13,6 +13,7 @@
 #![allow(clippy::disallowed_methods)] // This is where the seam is: threads for each directory, and how slow they are.
 
 mod flush;
+mod side_by_side;
 #[cfg(test)]
 mod tests;
 
@@ -161,6 +162,15 @@ impl RealDisk {
     ) -> Result<T, DiskGone> {
         let result = self.queue(self.handle.shared.lock(), job);
         result.await.map_err(|_| DiskGone)
+    }
+
+    pub(crate) async fn run_each<I: Send + 'static, T: Send + 'static>(
+        &self,
+        threads: usize,
+        items: Vec<I>,
+        job: impl Fn(&Fs, I) -> T + Send + Sync + 'static,
+    ) -> Result<Vec<T>, DiskGone> {
+        self.run_slow(move |fs| side_by_side::run(threads, items, |item| job(fs, item))).await
     }
 
     pub(crate) async fn sync(&self, file: File) -> Result<io::Result<()>, DiskGone> {

@@ -59,6 +59,31 @@ fn a_slow_job_is_run_by_the_thread_of_its_directory() {
 }
 
 #[test]
+fn jobs_of_many_items_run_side_by_side() {
+    let disk = RealDisk::new();
+    let began = Arc::new(AtomicUsize::new(0));
+    let job = move |_: &Fs, ()| {
+        began.fetch_add(1, Ordering::SeqCst);
+        let since = Instant::now();
+        while began.load(Ordering::SeqCst) < 2 && since.elapsed() < LIMIT {
+            thread::yield_now();
+        }
+        began.load(Ordering::SeqCst)
+    };
+    assert_eq!(wait(disk.run_each(2, vec![(), ()], job)), Ok(vec![2, 2]), "each has seen the other begin");
+}
+
+#[test]
+fn a_panic_beside_others_loses_the_call_and_not_the_queue() {
+    let disk = RealDisk::new();
+    for threads in [1, 2, 3] {
+        let job = |_: &Fs, item: i32| assert!(item != 2, "as told");
+        assert_eq!(wait(disk.run_each(threads, vec![0, 1, 2, 3], job)), Err(DiskGone));
+    }
+    assert_eq!(wait(disk.run_slow(|_: &Fs| 7)), Ok(7));
+}
+
+#[test]
 fn jobs_that_find_the_queue_busy_go_to_the_thread_in_their_order() {
     let disk = RealDisk::new();
     let (order, taken) = mpsc::channel();
