@@ -33,6 +33,7 @@ use crate::metrics::{Metrics, Watcher};
 use crate::producer_ids::ProducerIds;
 use crate::replica_fetchers::{self, ReplicaFetchers};
 use crate::replicas::Replicas;
+use crate::replication_quotas::{self, ReplicationQuotas};
 use crate::telemetry::Telemetry;
 use crate::{checkpoints, dispatch, http, listeners, room};
 
@@ -62,6 +63,7 @@ pub struct Broker {
     pub link: Arc<ControllerLink>,
     pub metrics: Arc<Metrics>,
     pub fetch_sessions: FetchSessions,
+    pub replication_quotas: Arc<ReplicationQuotas>,
     pub telemetry: Arc<Telemetry>,
     quorum: OnceLock<QuorumSource>,
     pub producer_ids: ProducerIds,
@@ -89,8 +91,7 @@ impl Broker {
         let opened = LogDirs::open(host, &config.log_dirs, config.cluster_id, config.node_id).await;
         let log_dirs = Arc::new(opened?);
         let metrics = Arc::new(Metrics::new(host));
-        let bytes_max = usize::try_from(config.server.int("telemetry.max.bytes")).unwrap_or(0);
-        let telemetry = Arc::new(Telemetry::new(host.clock().clone(), host.entropy().clone(), bytes_max));
+        let telemetry = Arc::new(telemetry(host, &config));
         let watcher = Watcher { metrics: Arc::clone(&metrics), telemetry: Arc::clone(&telemetry) };
         let quotas = ConnectionQuotas::unlimited();
         let bound = listeners::bind(host, &config, &quotas, Arc::new(watcher)).await?;
@@ -107,6 +108,7 @@ impl Broker {
         };
         let link = Arc::new(ControllerLink::new(host, identity, &controllers));
         let metadata = Arc::new(MetadataCache::default());
+        let replication_quotas = Arc::new(ReplicationQuotas::new(host.clock(), &config.server));
         let fetchers = ReplicaFetchers::new(replica_fetchers::Surroundings {
             host: host.clone(),
             node_id: config.node_id,
@@ -115,10 +117,10 @@ impl Broker {
             metadata: Arc::clone(&metadata),
             link: Arc::clone(&link),
             log_dirs: Arc::clone(&log_dirs),
+            quotas: Arc::clone(&replication_quotas),
         });
         let (dirs, of_topics) = (Arc::clone(&log_dirs), Arc::clone(&metrics));
-        let replicas = Replicas::new(host, &config, dirs, fetchers, of_topics);
-        let replicas = Arc::new(replicas);
+        let replicas = Arc::new(Replicas::new(host, &config, dirs, fetchers, of_topics));
         let groups = GroupCoordinator::new(host, config.node_id, &config.server, &metadata, &replicas);
         let broker = Arc::new(Broker {
             host: host.clone(),
@@ -127,6 +129,7 @@ impl Broker {
             metadata,
             replicas,
             fetch_sessions: FetchSessions::new(host, session_slots(&config)),
+            replication_quotas,
             isr_changes: Arc::new(IsrChanges::new(Arc::clone(&metrics.replication))),
             producer_ids: ProducerIds::new(Arc::clone(&link)),
             auto_creation: AutoCreation::default(),
@@ -170,12 +173,16 @@ impl Broker {
             self.host.spawn("checkpoints", checkpoints::run(Arc::clone(self))),
             self.host.spawn("log cleanup", log_cleanup::run(Arc::clone(self))),
             self.host.spawn("connection limits", listeners::follow_limits(Arc::clone(self), quotas)),
+            self.host.spawn("replication quotas", replication_quotas::follow_limits(Arc::clone(self))),
             self.host.spawn("log dir room", room::watch(Arc::clone(self))),
             self.host.spawn("log dir failures", tell_failures(Arc::clone(self))),
         ];
         let (changes, lag_max) = (&self.isr_changes, self.replicas.lag_max());
         let ask = Arc::clone(changes).run(self.host.clone(), Arc::clone(link));
         tasks.push(self.host.spawn("isr changes", ask));
+        let assignments = Arc::clone(&self.replicas.directory_assignments);
+        let tell = assignments.run(self.host.clone(), Arc::clone(link));
+        tasks.push(self.host.spawn("directory assignments", tell));
         let (host, replicas) = (self.host.clone(), Arc::clone(&self.replicas));
         let shrink = isr_changes::shrink(host, replicas, Arc::clone(changes), lag_max);
         tasks.push(self.host.spawn("isr shrink", shrink));
@@ -338,6 +345,11 @@ impl Broker {
     }
 }
 
+fn telemetry(host: &Host, config: &BrokerConfig) -> Telemetry {
+    let bytes_max = usize::try_from(config.server.int("telemetry.max.bytes")).unwrap_or(0);
+    Telemetry::new(host.clock().clone(), host.entropy().clone(), bytes_max)
+}
+
 fn session_slots(config: &BrokerConfig) -> usize {
     usize::try_from(config.server.int("max.incremental.fetch.session.cache.slots")).unwrap_or(0)
 }
@@ -357,6 +369,15 @@ fn endpoints(listeners: &[Listener], bound: &[Bound]) -> Vec<Endpoint> {
     listeners.iter().zip(bound).map(endpoint).collect()
 }
 
+/// What serves holds the broker, and the broker what serves: where a node dies with its tasks, this cuts the circle.
+struct Serving(Arc<Broker>);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.serving.send_replace(Vec::new());
+    }
+}
+
 /// Waits until this broker is unfenced, and serves from then on.
 async fn serve(broker: Arc<Broker>, bound: Vec<Bound>) {
     loop {
@@ -371,6 +392,8 @@ async fn serve(broker: Arc<Broker>, bound: Vec<Bound>) {
     let servers = bound.into_iter().map(|bound| bound.serve(Arc::clone(&service))).collect();
     broker.serving.send_replace(servers);
     tracing::info!(node = broker.config.node_id, listeners = ?broker.addresses, "serving");
+    let _serving = Serving(broker);
+    std::future::pending::<()>().await;
 }
 
 /// A failed log dir is told to the controller at once, so that its partitions move.

@@ -89,13 +89,16 @@ impl<'a> ConfigLayers<'a> {
         self.dynamic.values(&self.own).map(|values| &**values)
     }
 
-    /// The value of a server config that holds now.
+    /// The value of a server config, or of a rate that is set while the broker runs, that holds now.
     pub fn value(&self, name: &str) -> Value {
-        let definition = config::server().get(name).expect("a config of the server");
+        let rate = || config::broker_quota().get(name);
+        let of_server = config::server().get(name);
+        let definition = of_server.or_else(rate).expect("a config of the server, or a rate");
         let dynamic = [self.own(), self.cluster_default()].into_iter().flatten();
         // One that does not parse was written by a newer release: the next layer counts.
         let found = dynamic.filter_map(|values| definition.parse(values.get(name)?).ok()).next();
-        found.or_else(|| self.server.find(name)).unwrap_or(Value::Null)
+        let lowest = || if of_server.is_some() { self.server.find(name) } else { definition.default_value() };
+        found.or_else(lowest).unwrap_or(Value::Null)
     }
 }
 

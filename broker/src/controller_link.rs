@@ -4,7 +4,7 @@
 //!                      .-- heartbeat --> register, heartbeat          (its end tells the controller that we are gone)
 //!   active controller <--- follow -----> Fetch, FetchSnapshot         (long polls; tells who is active)
 //!                      |-- isr --------> AlterPartition                (commits wait for it)
-//!                      '-- forward ----> Envelope, AllocateProducerIds
+//!                      '-- forward ----> Envelope, AllocateProducerIds, AssignReplicasToDirs
 //! ```
 //! Each purpose has a connection of its own, since answers come in the order of requests. All go to the one controller that
 //! is taken to be active; whoever hears otherwise says so, and all move.
@@ -24,7 +24,7 @@ use bytes::Bytes;
 use host::{Host, Instant};
 use protocol::messages::{
     AllocateProducerIdsRequest, AllocateProducerIdsResponse, AlterPartitionRequest, AlterPartitionResponse,
-    EnvelopeRequest,
+    AssignReplicasToDirsRequest, AssignReplicasToDirsResponse, EnvelopeRequest,
 };
 use protocol::{ErrorCode, Uuid, bounds};
 use tokio::sync::{Notify, watch};
@@ -216,6 +216,19 @@ impl ControllerLink {
     ) -> Result<AlterPartitionResponse, CallError> {
         let id = self.active();
         let answer = self.lines(id).isr.call(request).await?;
+        if answer.error_code == ErrorCode::NotController.code() {
+            self.is_not_active(id, None);
+        }
+        Ok(answer)
+    }
+
+    /// The log dirs of replicas, told once. NOT_CONTROLLER is an answer like others: the next call asks another controller.
+    pub async fn assign_replicas_to_dirs(
+        &self,
+        request: &AssignReplicasToDirsRequest,
+    ) -> Result<AssignReplicasToDirsResponse, CallError> {
+        let id = self.active();
+        let answer = self.lines(id).forward.call(request).await?;
         if answer.error_code == ErrorCode::NotController.code() {
             self.is_not_active(id, None);
         }

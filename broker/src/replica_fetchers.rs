@@ -12,6 +12,7 @@
 
 mod fetch;
 mod run;
+mod session;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -27,6 +28,7 @@ use crate::controller_link::ControllerLink;
 use crate::log_dirs::LogDirs;
 use crate::metadata_cache::MetadataCache;
 use crate::partition::Partition;
+use crate::replication_quotas::ReplicationQuotas;
 
 /// What fetchers stand on.
 pub(crate) struct Surroundings {
@@ -38,6 +40,7 @@ pub(crate) struct Surroundings {
     pub(crate) metadata: Arc<MetadataCache>,
     pub(crate) link: Arc<ControllerLink>,
     pub(crate) log_dirs: Arc<LogDirs>,
+    pub(crate) quotas: Arc<ReplicationQuotas>,
 }
 
 /// Whom a replica follows.
@@ -175,11 +178,14 @@ impl Fetcher {
         self.changed.notify_one();
     }
 
-    /// What is fetched now, and when something else is due.
-    fn due(&self, now: Instant) -> (Vec<Followed>, Option<Instant>) {
-        let followed = self.lock();
-        let due = followed.values().filter(|f| f.not_before <= now).cloned().collect();
-        (due, followed.values().map(|f| f.not_before).filter(|at| *at > now).min())
+    /// What is fetched now.
+    fn due(&self, now: Instant) -> Vec<Followed> {
+        self.lock().values().filter(|f| f.not_before <= now).cloned().collect()
+    }
+
+    /// When something else is due.
+    fn next_due(&self, now: Instant) -> Option<Instant> {
+        self.lock().values().map(|f| f.not_before).filter(|at| *at > now).min()
     }
 
     /// Changes what is known of a partition, unless it follows in another epoch by now.
@@ -204,6 +210,11 @@ impl Fetcher {
             known.failures = known.failures.saturating_add(1);
             known.not_before = now + wait;
         });
+    }
+
+    /// The partition waits, though nothing failed.
+    fn waits(&self, of: &Followed, until: Instant) {
+        self.update(of, |known| known.not_before = until);
     }
 
     /// The partition is not fetched any more until its leader or epoch changes: its log dir has failed.

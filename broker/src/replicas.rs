@@ -24,6 +24,7 @@ use crate::broken::Broken;
 use crate::config::BrokerConfig;
 use crate::config_layers::ConfigLayers;
 use crate::deleted_files;
+use crate::directory_assignments::DirectoryAssignments;
 use crate::log_dirs::{Dir, LogDirs};
 use crate::metrics::Metrics;
 use crate::partition::{Keeping, Partition, Registration};
@@ -37,6 +38,7 @@ pub struct Replicas {
     server: Arc<Configs>,
     log_dirs: Arc<LogDirs>,
     fetchers: ReplicaFetchers,
+    pub(crate) directory_assignments: Arc<DirectoryAssignments>,
     broken: Broken,
     metrics: Arc<Metrics>,
     partitions: RwLock<Map<PartitionId, Arc<Partition>>>,
@@ -71,7 +73,18 @@ impl Replicas {
         let partitions = RwLock::new(host.map());
         let (host, server) = (host.clone(), Arc::clone(&config.server));
         let (node_id, broken) = (config.node_id, config.broken);
-        Replicas { host, node_id, server, log_dirs, fetchers, broken, metrics, partitions }
+        let directory_assignments = Arc::default();
+        Replicas {
+            host,
+            node_id,
+            server,
+            log_dirs,
+            fetchers,
+            directory_assignments,
+            broken,
+            metrics,
+            partitions,
+        }
     }
 
     /// `replica.lag.time.max.ms`
@@ -119,6 +132,7 @@ impl Replicas {
                 let registration = Registration { registered: Arc::clone(registered), node_id: self.node_id };
                 match self.find(id) {
                     Some(partition) => {
+                        self.tell_directory(id, &registration, partition.directory_id);
                         known.entry(partition.log_dir.clone()).or_default().push((partition, registration));
                     }
                     None => {
@@ -140,6 +154,13 @@ impl Replicas {
         self.fetchers.follow(following);
         self.follow_configs(image, changes);
         self.follow_brokers(image, changes).await;
+    }
+
+    /// Where a replica is, if the metadata says otherwise.
+    fn tell_directory(&self, id: PartitionId, registration: &Registration, directory_id: Uuid) {
+        if registration.registered.directory(self.node_id) != Some(directory_id) {
+            self.directory_assignments.submit(id, directory_id);
+        }
     }
 
     /// Whom a replica follows; None if it leads, or nobody does.
@@ -195,6 +216,7 @@ impl Replicas {
             tracing::error!(topic = %assigned.topic, partition = assigned.id.partition, "no log dir is online");
             return;
         };
+        self.tell_directory(assigned.id, &assigned.registration, dir.files.directory_id());
         let settings = Arc::new(TopicSettings::of(image, &self.server, self.node_id, &assigned.topic));
         let configs = Arc::clone(&image.configs);
         let entry = new.entry(dir.files.path().to_owned()).or_insert_with(|| (dir, Vec::new()));

@@ -13,6 +13,8 @@ use protocol::bounds;
 use protocol::config::{self, Configs, Value};
 use storage::{LogConfig, Retention};
 
+use crate::replication_quotas::ThrottledPartitions;
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct TopicSettings {
@@ -29,6 +31,10 @@ pub struct TopicSettings {
     pub min_insync_replicas: usize,
     /// `weir.flush.on.acknowledge`: what is acknowledged is on the disk.
     pub flush_on_acknowledge: bool,
+    /// `leader.replication.throttled.replicas`, those of this broker.
+    pub leader_throttled: ThrottledPartitions,
+    /// `follower.replication.throttled.replicas`
+    pub follower_throttled: ThrottledPartitions,
     /// `file.delete.delay.ms`
     pub file_delete_delay: Duration,
     pub log: LogConfig,
@@ -66,6 +72,7 @@ struct Lookup<'a> {
     topic: Option<&'a Arc<Values>>,
     layers: [Option<&'a Arc<Values>>; 2],
     server: &'a Configs,
+    node_id: i32,
 }
 
 impl<'a> Lookup<'a> {
@@ -78,6 +85,7 @@ impl<'a> Lookup<'a> {
                 configs.values(&ConfigResource::cluster_default()),
             ],
             server,
+            node_id,
         }
     }
 
@@ -142,9 +150,15 @@ impl<'a> Lookup<'a> {
             compression_level: level.map(|name| self.long(name) as i32),
             min_insync_replicas: self.size("min.insync.replicas").max(1) as usize,
             flush_on_acknowledge: self.value("weir.flush.on.acknowledge") == Value::Boolean(true),
+            leader_throttled: self.throttled("leader.replication.throttled.replicas"),
+            follower_throttled: self.throttled("follower.replication.throttled.replicas"),
             file_delete_delay: Duration::from_millis(self.size("file.delete.delay.ms")),
             log: self.log(),
         }
+    }
+
+    fn throttled(&self, name: &str) -> ThrottledPartitions {
+        ThrottledPartitions::parse(&self.text(name), self.node_id)
     }
 
     fn has_policy(&self, wanted: &str) -> bool {

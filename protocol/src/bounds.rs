@@ -178,6 +178,10 @@ pub const LOG_DIR_BYTES_PER_MS_MAX: u64 = 2_000_000;
 /// A follower's first wait after a failure; it doubles up to `replica.fetch.backoff.ms`. Short, since the usual failure is a
 /// leader that has not heard yet that it is one.
 pub const REPLICA_RETRY_WAIT_MIN: Duration = Duration::from_millis(20);
+/// Replicas in one AssignReplicasToDirs, as in Kafka.
+pub const DIRECTORY_ASSIGNMENTS_MAX: usize = 2_250;
+/// A throttled partition is not fetched for so long once the rate is used up.
+pub const REPLICATION_THROTTLE_WAIT: Duration = Duration::from_millis(100);
 /// Topics that are being created automatically at a time; for more, clients try again.
 pub const AUTO_CREATIONS_MAX: usize = 1_000;
 /// Checkpoint files are not written more often than this, whatever the configs say.

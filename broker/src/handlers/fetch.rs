@@ -274,6 +274,8 @@ impl Plan {
         let isolation = self.isolation?;
         let of_partition =
             u64::try_from(asked.partition_bytes_max).map_err(|_| ErrorCode::UnknownServerError)?;
+        let is_held_back = self.is_held_back(partition);
+        let bytes_max = if is_held_back { 0 } else { self.bytes_max? };
         let request = ReadRequest {
             offset: Offset(asked.fetch_offset),
             leader_epoch: asked.current_leader_epoch,
@@ -281,8 +283,8 @@ impl Plan {
             isolation,
             follower: self.follower.map(|(id, _)| id),
             leader_only: self.follower.is_some() || self.cx.version < 11,
-            bytes_max: of_partition.min(self.bytes_max?.saturating_sub(bytes_so_far)),
-            at_least_one: bytes_so_far == 0,
+            bytes_max: of_partition.min(bytes_max.saturating_sub(bytes_so_far)),
+            at_least_one: bytes_so_far == 0 && !is_held_back,
         };
         partition.metrics.fetch_requests.inc();
         if let Some(sent_on) = self.sent_on(partition, asked) {
@@ -306,6 +308,20 @@ impl Plan {
                 Err(error.code())
             }
         }
+    }
+
+    /// Whether what a follower gets of a partition counts against this leader's rate.
+    fn is_throttled(&self, partition: &Partition) -> bool {
+        let (broker, index) = (&self.broker, partition.id.partition);
+        let settings = || partition.settings(&self.image, &broker.config.server, broker.config.node_id);
+        broker.replication_quotas.leader.is_limited() && settings().leader_throttled.contains(index)
+    }
+
+    /// Whether a follower gets no records of a partition for now: the rate is used up, and no commit waits for it.
+    fn is_held_back(&self, partition: &Partition) -> bool {
+        let quota = &self.broker.replication_quotas.leader;
+        let lags = |(id, _): (i32, i64)| !partition.is_in_sync(id);
+        self.follower.is_some_and(lags) && self.is_throttled(partition) && quota.is_exceeded()
     }
 
     /// The answer to a consumer that should ask another replica.
@@ -376,18 +392,27 @@ impl Plan {
         places.collect()
     }
 
-    fn response(self, pass: Pass) -> FetchResponse {
-        let Plan { broker, cx, image, session, follower, partitions, refused, .. } = self;
-        let mut answers = Vec::with_capacity(partitions.len() + refused.len());
-        for (Planned { asked, partition }, OneRead { data, .. }) in partitions.into_iter().zip(pass.reads) {
-            if let (Ok(partition), Some(records)) = (partition, &data.records) {
-                match follower {
-                    Some(_) => partition.metrics.replication_bytes_out.inc_by(records.len()),
-                    None => partition.metrics.bytes_out.inc_by(records.len()),
-                }
+    /// Counts the bytes that go out.
+    fn count(&self, pass: &Pass) {
+        for (Planned { partition, .. }, OneRead { data, .. }) in self.partitions.iter().zip(&pass.reads) {
+            let (Ok(partition), Some(records)) = (partition, &data.records) else { continue };
+            if self.follower.is_none() {
+                partition.metrics.bytes_out.inc_by(records.len());
+                continue;
             }
-            answers.push(Answered { asked, data });
+            partition.metrics.replication_bytes_out.inc_by(records.len());
+            if self.is_throttled(partition) {
+                self.broker.replication_quotas.leader.record(records.len());
+            }
         }
+    }
+
+    fn response(self, pass: Pass) -> FetchResponse {
+        self.count(&pass);
+        let Plan { broker, cx, image, session, partitions, refused, .. } = self;
+        let mut answers = Vec::with_capacity(partitions.len() + refused.len());
+        let read = partitions.into_iter().zip(pass.reads);
+        answers.extend(read.map(|(planned, read)| Answered { asked: planned.asked, data: read.data }));
         answers.extend(refused);
         let answer = broker.fetch_sessions.finish(&session, answers);
         let mut response = FetchResponse { session_id: answer.session_id, ..Default::default() };

@@ -77,6 +77,12 @@ impl Partition {
         Some(Position { offset, last_epoch, log_start, must_flush })
     }
 
+    /// Whether this replica lacks records that it has heard to be committed, or has heard of nothing yet.
+    pub fn lags(&self) -> bool {
+        let state = self.state();
+        state.leader_high_watermark < Offset::ZERO || state.leader_high_watermark > state.log_end
+    }
+
     /// Whether an answer without records says anything new.
     fn is_news(&self, replicated: &Replicated) -> bool {
         let state = self.state();

@@ -173,6 +173,10 @@ impl Partition {
         self.state().shrink()
     }
 
+    pub fn is_in_sync(&self, id: i32) -> bool {
+        self.state().isr.contains(&id)
+    }
+
     /// Whether a change is still wanted; one that is not need not be asked for again.
     pub fn wants(&self, change: &IsrChange) -> bool {
         self.state().pending.as_ref() == Some(change)

@@ -1,16 +1,16 @@
 //! What a follower asks its leader: Fetch for many partitions, and ListOffsets where one is outside of the leader's log.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
+use protocol::ErrorCode;
 use protocol::ids::{Offset, PartitionId};
-use protocol::messages::fetch_request::{FetchPartition, FetchTopic, ReplicaState};
+use protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic, ReplicaState};
 use protocol::messages::fetch_response::PartitionData;
 use protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use protocol::messages::{FetchRequest, FetchResponse, ListOffsetsRequest};
-use protocol::{ApiKey, ErrorCode, Str, Uuid};
 use wire::client::{CallError, Node};
 
+use super::session::{FetchSession, INITIAL_EPOCH, Saying, Wanted};
 use super::{Followed, Surroundings};
 use crate::partition::Position;
 
@@ -25,6 +25,23 @@ pub(super) struct Asked {
     pub(super) position: Position,
 }
 
+impl Asked {
+    fn id(&self) -> PartitionId {
+        self.followed.partition.id
+    }
+
+    fn wanted(&self) -> (PartitionId, Wanted) {
+        let Asked { followed, position } = self;
+        let wanted = Wanted {
+            leader_epoch: followed.leader_epoch,
+            offset: position.offset.0,
+            last_epoch: position.last_epoch,
+            log_start: position.log_start.0,
+        };
+        (self.id(), wanted)
+    }
+}
+
 /// Why there is nothing to take over.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NoAnswer {
@@ -34,6 +51,9 @@ pub(super) enum NoAnswer {
     Refused(ErrorCode),
     #[error("the leader's answer is not one")]
     Malformed,
+    /// A full request makes another one.
+    #[error("the leader has lost the session: {0}")]
+    SessionLost(ErrorCode),
 }
 
 fn millis(surroundings: &Surroundings, name: &str) -> Duration {
@@ -45,89 +65,99 @@ pub(super) fn call_timeout(surroundings: &Surroundings) -> Duration {
     millis(surroundings, "replica.socket.timeout.ms")
 }
 
-/// Fetches; waits at the leader at most `replica.fetch.wait.max.ms` and at most `limit`. Returns what was answered, and
-/// whether there may have been more than an answer takes.
+/// Fetches what is asked, which is sorted by id; waits at the leader at most `replica.fetch.wait.max.ms` and at most `limit`.
+///
+/// Cancellation is safe: the session begins anew with the next request.
 pub(super) async fn fetch(
     surroundings: &Surroundings,
     node: &Node,
+    session: &mut FetchSession,
     asked: &[Asked],
     limit: Duration,
-) -> Result<(Vec<(Asked, PartitionData)>, bool), NoAnswer> {
+) -> Result<Vec<(Asked, PartitionData)>, NoAnswer> {
     let wait = millis(surroundings, "replica.fetch.wait.max.ms").min(limit);
-    let session = node.session().await?;
-    let mut request = request(surroundings, asked, wait);
-    let (replica_id, replica_epoch) = surroundings.link.registration();
-    // One place for it or the other, by the version.
-    if session.version(ApiKey::Fetch)? >= 15 {
-        request.replica_state = ReplicaState { replica_id, replica_epoch, ..Default::default() };
-    } else {
-        request.replica_id = replica_id;
+    let wanted: Vec<_> = asked.iter().map(Asked::wanted).collect();
+    let saying = session.next(&wanted);
+    let epoch = saying.session_epoch;
+    let request = request(surroundings, &wanted, saying, wait);
+    let line = node.session().await?;
+    let answer = line.call_within(wait + call_timeout(surroundings), &request).await?;
+    let all = answer.responses.iter().flat_map(|topic| &topic.partitions);
+    let bytes: u64 = all.filter_map(|data| data.records.as_ref()).map(|records| records.len()).sum();
+    session.answered(epoch, &answer, bytes >= u64::from(request.max_bytes.unsigned_abs()) / 2);
+    match ErrorCode::from_code(answer.error_code) {
+        ErrorCode::None => Ok(answers(asked, answer)),
+        error @ (ErrorCode::FetchSessionIdNotFound
+        | ErrorCode::InvalidFetchSessionEpoch
+        | ErrorCode::FetchSessionTopicIdError)
+            if epoch != INITIAL_EPOCH =>
+        {
+            Err(NoAnswer::SessionLost(error))
+        }
+        error => Err(NoAnswer::Refused(error)),
     }
-    let answer = session.call_within(wait + call_timeout(surroundings), &request).await?;
-    let bytes_max = i64::from(request.max_bytes);
-    answers(asked, answer).map(|answers| {
-        let bytes: u64 = answers.iter().filter_map(|(_, d)| d.records.as_ref()).map(|r| r.len()).sum();
-        (answers, i64::try_from(bytes).is_ok_and(|bytes| bytes >= bytes_max / 2))
-    })
 }
 
-fn request(surroundings: &Surroundings, asked: &[Asked], wait: Duration) -> FetchRequest {
+fn request(
+    surroundings: &Surroundings,
+    wanted: &[(PartitionId, Wanted)],
+    saying: Saying,
+    wait: Duration,
+) -> FetchRequest {
     let server = &surroundings.server;
+    let partition_max_bytes = server.int("replica.fetch.max.bytes");
     let mut topics: Vec<FetchTopic> = Vec::new();
-    for Asked { followed, position } in asked {
-        let id = followed.partition.id;
+    for place in saying.named {
+        let (id, wanted) = wanted[place];
         let partition = FetchPartition {
             partition: id.partition,
-            current_leader_epoch: followed.leader_epoch,
-            fetch_offset: position.offset.0,
-            last_fetched_epoch: position.last_epoch,
-            log_start_offset: position.log_start.0,
-            partition_max_bytes: server.int("replica.fetch.max.bytes"),
+            current_leader_epoch: wanted.leader_epoch,
+            fetch_offset: wanted.offset,
+            last_fetched_epoch: wanted.last_epoch,
+            log_start_offset: wanted.log_start,
+            partition_max_bytes,
             ..Default::default()
         };
         match topics.last_mut().filter(|topic| topic.topic_id == id.topic_id) {
             Some(topic) => topic.partitions.push(partition),
             None => topics.push(FetchTopic {
-                topic: followed.partition.topic.clone(),
                 topic_id: id.topic_id,
                 partitions: vec![partition],
                 ..Default::default()
             }),
         }
     }
+    let forgotten = saying.forgotten.into_iter().map(|(topic_id, partitions)| ForgottenTopic {
+        topic_id,
+        partitions,
+        ..Default::default()
+    });
+    let (replica_id, replica_epoch) = surroundings.link.registration();
     FetchRequest {
         max_wait_ms: i32::try_from(wait.as_millis()).unwrap_or(i32::MAX),
         min_bytes: server.int("replica.fetch.min.bytes"),
         max_bytes: server.int("replica.fetch.response.max.bytes"),
-        // No session: every request names all partitions.
-        session_epoch: -1,
+        session_id: saying.session_id,
+        session_epoch: saying.session_epoch,
         topics,
+        forgotten_topics_data: forgotten.collect(),
+        replica_state: ReplicaState { replica_id, replica_epoch, ..Default::default() },
         ..Default::default()
     }
 }
 
-fn answers(asked: &[Asked], answer: FetchResponse) -> Result<Vec<(Asked, PartitionData)>, NoAnswer> {
-    match ErrorCode::from_code(answer.error_code) {
-        ErrorCode::None => {}
-        error => return Err(NoAnswer::Refused(error)),
-    }
-    let by_id: BTreeMap<PartitionId, &Asked> = asked.iter().map(|a| (a.followed.partition.id, a)).collect();
-    // Versions below 13 tell names.
-    let by_name: BTreeMap<&Str, Uuid> =
-        asked.iter().map(|a| (&a.followed.partition.topic, a.followed.partition.id.topic_id)).collect();
+fn answers(asked: &[Asked], answer: FetchResponse) -> Vec<(Asked, PartitionData)> {
     let mut found = Vec::new();
     for topic in answer.responses {
-        let named = by_name.get(&topic.topic).copied();
-        let topic_id = named.filter(|_| topic.topic_id == Uuid::ZERO).unwrap_or(topic.topic_id);
         for data in topic.partitions {
-            let id = PartitionId { topic_id, partition: data.partition_index };
+            let id = PartitionId { topic_id: topic.topic_id, partition: data.partition_index };
             // What was not asked for is not taken.
-            if let Some(asked) = by_id.get(&id) {
-                found.push(((*asked).clone(), data));
+            if let Ok(at) = asked.binary_search_by_key(&id, Asked::id) {
+                found.push((asked[at].clone(), data));
             }
         }
     }
-    Ok(found)
+    found
 }
 
 /// An offset of the leader's log, by name.

@@ -15,25 +15,26 @@ use protocol::{ErrorCode, bounds};
 use wire::client::{Node, NodeOptions, Target};
 
 use super::fetch::{self, Asked, NoAnswer};
+use super::session::FetchSession;
 use super::{Fetcher, Followed, Surroundings};
-use crate::partition::{FollowError, Replicated};
+use crate::partition::{FollowError, Partition, Replicated};
 
-/// The line to a leader, and where that was when it was made.
+/// The line to a leader, where that was when it was made, and what it has been told over it.
 struct Line {
     address: String,
     node: Node,
+    session: FetchSession,
 }
 
 /// Runs until it is aborted. Cancellation is safe: each append or cut is one disk job, which runs whole or not at all.
 pub(super) async fn run(surroundings: Arc<Surroundings>, fetcher: Arc<Fetcher>, leader: i32) {
     let clock = surroundings.host.clock();
     let mut line: Option<Line> = None;
-    // Where the next request begins: what stands first is served first when an answer is full.
-    let mut first = 0;
     loop {
         let now = clock.now();
-        let (due, next) = fetcher.due(now);
-        let due = ready(&surroundings, &fetcher, due).await;
+        let due = ready(&surroundings, &fetcher, fetcher.due(now)).await;
+        // Asked afterwards: what is throttled is due later.
+        let next = fetcher.next_due(now);
         if due.is_empty() {
             let changed = fetcher.changed.notified();
             match next {
@@ -42,31 +43,31 @@ pub(super) async fn run(surroundings: Arc<Surroundings>, fetcher: Arc<Fetcher>, 
             }
             continue;
         }
-        let Some(node) = connect(&surroundings, leader, &mut line) else {
+        let Some(Line { node, session, .. }) = connect(&surroundings, leader, &mut line) else {
             // The metadata does not say yet, or not any more, where the leader is.
             clock.sleep(bounds::REPLICA_RETRY_WAIT_MIN).await;
             continue;
         };
-        let rotated: Vec<Asked> =
-            due.iter().cycle().skip(first % due.len()).take(due.len()).cloned().collect();
         let limit = next.map_or(Duration::MAX, |next| next - now);
         // Cancellation is safe: an answer that nobody takes is asked for again from the same offset.
         let answer = tokio::select! {
             biased;
-            answer = fetch::fetch(&surroundings, &node, &rotated, limit) => Some(answer),
+            answer = fetch::fetch(&surroundings, node, session, &due, limit) => Some(answer),
             () = fetcher.changed.notified() => None,
         };
         match answer {
-            Some(Ok((answers, is_full))) => {
-                first = if is_full { first + 1 } else { 0 };
+            Some(Ok(answers)) => {
                 let work = answers
                     .into_iter()
-                    .map(|(asked, data)| take_over(&surroundings, &fetcher, &node, asked, data));
-                join_all(work).await;
+                    .map(|(asked, data)| take_over(&surroundings, &fetcher, node, asked, data));
+                if join_all(work).await.contains(&false) {
+                    session.restart();
+                }
             }
+            Some(Err(NoAnswer::SessionLost(_))) => {}
             Some(Err(error)) => {
                 tracing::debug!(%error, leader, "nothing was fetched");
-                for asked in &rotated {
+                for asked in &due {
                     fetcher.failed(&asked.followed, clock.now(), waits(&surroundings));
                 }
             }
@@ -84,7 +85,14 @@ fn waits(surroundings: &Surroundings) -> (Duration, Duration) {
 /// Where each partition goes on. One that has records which should be durable and are not waits for that first.
 async fn ready(surroundings: &Surroundings, fetcher: &Fetcher, due: Vec<Followed>) -> Vec<Asked> {
     let mut ready = Vec::with_capacity(due.len());
+    let throttle = &surroundings.quotas.follower;
+    let is_exceeded = throttle.is_exceeded();
     for followed in due {
+        let partition = &followed.partition;
+        if is_exceeded && partition.lags() && is_throttled(surroundings, partition) {
+            fetcher.waits(&followed, surroundings.host.clock().now() + bounds::REPLICATION_THROTTLE_WAIT);
+            continue;
+        }
         let Some(position) = followed.partition.position(followed.leader_epoch) else {
             // Another role, or another epoch: what comes next is said by the metadata.
             fetcher.gives_up(&followed);
@@ -102,8 +110,18 @@ async fn ready(surroundings: &Surroundings, fetcher: &Fetcher, due: Vec<Followed
     ready
 }
 
+/// Whether what comes of a partition counts against this follower's rate.
+fn is_throttled(surroundings: &Surroundings, partition: &Partition) -> bool {
+    let settings = || {
+        let image = surroundings.metadata.current();
+        partition.settings(&image, &surroundings.server, surroundings.node_id)
+    };
+    surroundings.quotas.follower.is_limited()
+        && settings().follower_throttled.contains(partition.id.partition)
+}
+
 /// The line to the leader, made anew when it is somewhere else now.
-fn connect(surroundings: &Surroundings, leader: i32, line: &mut Option<Line>) -> Option<Node> {
+fn connect<'a>(surroundings: &Surroundings, leader: i32, line: &'a mut Option<Line>) -> Option<&'a mut Line> {
     let image = surroundings.metadata.current();
     let broker = image.cluster.broker(leader)?;
     let endpoint = broker.listener(&surroundings.listener)?;
@@ -115,26 +133,26 @@ fn connect(surroundings: &Surroundings, leader: i32, line: &mut Option<Line>) ->
             ..NodeOptions::default()
         };
         let node = Node::new(&surroundings.host, Target::address(&address), options);
-        *line = Some(Line { address, node });
+        *line = Some(Line { address, node, session: FetchSession::default() });
     }
-    line.as_ref().map(|line| line.node.clone())
+    line.as_mut()
 }
 
-/// Does what the leader answered for one partition.
+/// Does what the leader answered for one partition. False if it was not taken over.
 async fn take_over(
     surroundings: &Surroundings,
     fetcher: &Fetcher,
     node: &Node,
     asked: Asked,
     data: PartitionData,
-) {
+) -> bool {
     let (followed, partition) = (&asked.followed, &asked.followed.partition);
     let done = match ErrorCode::from_code(data.error_code) {
         ErrorCode::None => follow(surroundings, &asked, data).await,
         ErrorCode::OffsetOutOfRange => out_of_range(surroundings, node, &asked).await,
         error => Err(NotFollowed::Refused(error)),
     };
-    let now = surroundings.host.clock().now();
+    let (now, is_done) = (surroundings.host.clock().now(), done.is_ok());
     match done {
         Ok(()) => fetcher.succeeded(followed),
         // It was about another role or another epoch.
@@ -150,6 +168,7 @@ async fn take_over(
             fetcher.failed(followed, now, waits(surroundings));
         }
     }
+    is_done
 }
 
 /// Why a partition did not come forward.
@@ -178,6 +197,9 @@ async fn follow(surroundings: &Surroundings, asked: &Asked, data: PartitionData)
     let image = surroundings.metadata.current();
     let settings = partition.settings(&image, &surroundings.server, surroundings.node_id);
     let records = data.records.unwrap_or_default().to_bytes();
+    if settings.follower_throttled.contains(partition.id.partition) {
+        surroundings.quotas.follower.record(records.as_ref().map_or(0, |records| records.len() as u64));
+    }
     let replicated = Replicated {
         leader_epoch: followed.leader_epoch,
         offset: position.offset,

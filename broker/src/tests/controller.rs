@@ -30,6 +30,8 @@ struct State {
     batches: Vec<(i64, Bytes)>,
     next_id: u128,
     next_producer_id: i64,
+    /// AssignReplicasToDirs that came.
+    assignments: usize,
 }
 
 type Node = Arc<TestController>;
@@ -50,10 +52,18 @@ impl TestController {
             Api::new(async |node: Node, _: Context, _: AllocateProducerIdsRequest| {
                 Reply::Now(node.allocate())
             }),
+            Api::new(async |node: Node, _: Context, r: AssignReplicasToDirsRequest| {
+                Reply::Now(node.assign(&r))
+            }),
             Api::new(async |node: Node, _: Context, r: EnvelopeRequest| Reply::Now(node.envelope(r))),
         ]));
-        let state =
-            State { image: Image::default(), batches: Vec::new(), next_id: 1000, next_producer_id: 0 };
+        let state = State {
+            image: Image::default(),
+            batches: Vec::new(),
+            next_id: 1000,
+            next_producer_id: 0,
+            assignments: 0,
+        };
         let controller = Arc::new(TestController {
             host: host.clone(),
             table: Arc::clone(&table),
@@ -197,6 +207,40 @@ impl TestController {
         state.next_producer_id += 10;
         let producer_id_start = state.next_producer_id;
         AllocateProducerIdsResponse { producer_id_start, producer_id_len: 2, ..Default::default() }
+    }
+
+    /// The first time it is somebody else's business.
+    fn assign(&self, request: &AssignReplicasToDirsRequest) -> AssignReplicasToDirsResponse {
+        let is_first = {
+            let mut state = self.state.lock().unwrap();
+            state.assignments += 1;
+            state.assignments == 1
+        };
+        if is_first {
+            let error_code = ErrorCode::NotController.code();
+            return AssignReplicasToDirsResponse { error_code, ..Default::default() };
+        }
+        let image = self.image();
+        let told = request.directories.iter().flat_map(|d| d.topics.iter().map(|topic| (d.id, topic)));
+        let told = told.flat_map(|(id, topic)| topic.partitions.iter().map(move |p| (id, topic, p)));
+        let record = |(id, topic, partition): (Uuid, &assign_replicas_to_dirs_request::TopicData, &_)| {
+            let partition: &assign_replicas_to_dirs_request::PartitionData = partition;
+            // A topic may be gone by now.
+            let known = image.topics.by_id(topic.topic_id)?.partition(partition.partition_index)?;
+            let mut directories = known.directories.clone();
+            directories[known.replicas.iter().position(|replica| *replica == request.broker_id)?] = id;
+            Some(Record::from(PartitionChangeRecord {
+                partition_id: partition.partition_index,
+                topic_id: topic.topic_id,
+                directories: Some(directories),
+                ..Default::default()
+            }))
+        };
+        let records: Vec<Record> = told.filter_map(record).collect();
+        if !records.is_empty() {
+            self.append(records);
+        }
+        AssignReplicasToDirsResponse::default()
     }
 
     fn envelope(&self, request: EnvelopeRequest) -> EnvelopeResponse {

@@ -105,6 +105,25 @@ fn retention_comes_at_once_when_room_becomes_short() {
 }
 
 #[test]
+fn the_controller_is_told_in_which_of_several_dirs_a_replica_is() {
+    with_broker(&[("log.dirs", "/data,/other")], async |rig: Rig| {
+        let topic_id = rig.controller.create_topic("t", 4, &[1], &[]);
+        rig.sleep(2).await;
+        let image = rig.controller.image();
+        let told: Vec<_> = (0..4)
+            .map(|index| {
+                image.topics.by_id(topic_id).unwrap().partition(index).unwrap().directory(1).unwrap()
+            })
+            .collect();
+        let lies_in: Vec<_> =
+            rig.broker.replicas.all().iter().map(|partition| partition.directory_id).collect();
+        assert_eq!(told, lies_in);
+        let dirs = rig.broker.link.directory_ids();
+        assert!(dirs.len() == 2 && dirs.iter().all(|dir| told.contains(dir)), "both are used");
+    });
+}
+
+#[test]
 fn deleted_segments_keep_their_files_for_a_while() {
     with_broker(&[], async |rig: Rig| {
         rig.topic("t", &[1], &[SMALL_SEGMENTS[0], ("file.delete.delay.ms", "5000")]).await;
