@@ -49,7 +49,7 @@ async fn write(broker: &Broker, kind: CheckpointKind, last: &mut BTreeMap<Checkp
     if kind == CheckpointKind::RecoveryPoint {
         for partition in broker.replicas.all() {
             if let Err(error) = partition.flush_finished().await {
-                broker.log_dirs.set_offline(&partition.log_dir, &error.to_string());
+                broker.log_dirs.log_failed(&partition, &error.to_string());
             }
         }
     }

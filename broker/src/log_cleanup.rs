@@ -34,7 +34,7 @@ async fn clean_up(broker: &Broker) {
                 let (topic, index) = (&partition.topic, partition.id.partition);
                 tracing::info!(%topic, partition = index, segments, %log_start, "old segments deleted");
             }
-            Err(error) => broker.log_dirs.set_offline(&partition.log_dir, &error.to_string()),
+            Err(error) => broker.log_dirs.log_failed(&partition, &error.to_string()),
         }
     }
 }

@@ -14,6 +14,7 @@ use storage::{CheckpointKind, LogDir, LogDirError, MetaProperties};
 use tokio::sync::Notify;
 
 use crate::checkpoints::Checkpoints;
+use crate::partition::Partition;
 use crate::room::Room;
 
 /// Why the log dirs cannot be opened.
@@ -113,6 +114,14 @@ impl LogDirs {
 
     pub fn dir(&self, path: &Path) -> Option<&Arc<Dir>> {
         self.dirs.iter().find(|dir| dir.files.path() == path)
+    }
+
+    /// A log failed, and with it the disk of its dir. One that has left this broker says nothing of the disk: what was still
+    /// under way when its topic was deleted finds no directory any more.
+    pub fn log_failed(&self, partition: &Partition, reason: &str) {
+        if !partition.is_retired() {
+            self.set_offline(&partition.log_dir, reason);
+        }
     }
 
     /// The disk of a dir failed: nothing is tried again on it.

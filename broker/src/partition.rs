@@ -25,6 +25,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use host::{Clock, Disk, DiskGone, Fs};
 use metadata::Image;
 use protocol::batch::{AppendRules, Batch};
@@ -103,6 +104,7 @@ pub struct Partition {
 #[derive(Debug)]
 pub(crate) struct State {
     role: Role,
+    is_retired: bool,
     leader_epoch: i32,
     partition_epoch: i32,
     replicas: Vec<i32>,
@@ -177,6 +179,7 @@ impl Partition {
     ) -> Partition {
         let state = State {
             role: Role::None,
+            is_retired: false,
             leader_epoch: -1,
             partition_epoch: -1,
             replicas: Vec::new(),
@@ -288,7 +291,7 @@ impl Partition {
     /// waits for the same file at the same time is served by one fdatasync.
     ///
     /// Cancellation is safe: a sync that fails unseen is remembered by the disk, which fails every later one of its file.
-    /// `has_finished`: with finished segments, whose indexes are synced in the queue.
+    /// `has_finished`: with finished segments, whose last index entries are written in the queue.
     pub async fn flush_to(self: &Arc<Self>, end: Offset, has_finished: bool) -> std::io::Result<()> {
         let gone = std::io::Error::other;
         let (partition, began) = (Arc::clone(self), self.metrics.now());
@@ -303,14 +306,15 @@ impl Partition {
         let prepared =
             if has_finished { self.disk.run_slow(prepare).await } else { self.disk.run(prepare).await };
         let Some(flush) = prepared.map_err(gone)?? else { return Ok(()) };
+        let syncs = join_all(flush.files().map(|file| self.disk.sync(file.clone()))).await;
         let mut result = Ok(());
-        for file in flush.files() {
-            result = result.and(self.disk.sync(file.clone()).await.map_err(gone)?);
+        for synced in syncs {
+            result = result.and(synced.map_err(gone)?);
         }
         if result.is_ok() && flush.has_names() {
-            // A new log, or new segments: directories are synced in the queue, which is rare.
+            // A new log, or new segments. Beside the jobs, too: a directory's sync waits for all that the file system has to write.
             let names = Arc::clone(&flush);
-            result = self.disk.run_slow(move |fs| names.sync_names(fs)).await.map_err(gone)?;
+            result = self.disk.read_slow(move |fs| names.sync_names(fs)).await.map_err(gone)?;
         }
         let partition = Arc::clone(self);
         let finished = self.disk.run(move |_| {

@@ -8,7 +8,7 @@
 //!     sync      makes durable what earlier jobs wrote to a file, beside the jobs that follow; syncs of one file that
 //!               wait at the same time are one fdatasync (group commit)
 //!     read      beside the others, must not write; short (page cache), so run by the caller while the disk is quick
-//!     read_slow beside the others, must not write; for jobs that walk much or read cold data: on another thread
+//!     read_slow beside the others, must not write; for jobs that walk much, read cold data or sync names: on another thread
 //!
 //! In simulation every job starts after a seeded delay, may stall, and never runs on a node that has crashed.
 

@@ -134,10 +134,10 @@ impl IndexFile {
         Ok(())
     }
 
-    /// Makes everything durable.
-    pub(crate) fn sync(&mut self, fs: &Fs) -> io::Result<()> {
+    /// The file, with everything in it.
+    pub(crate) fn whole(&mut self, fs: &Fs) -> io::Result<&File> {
         self.write_pending(fs)?;
-        self.open(fs)?.sync()
+        self.open(fs)
     }
 
     /// Lets the open file go; it is opened again when it is needed.

@@ -374,7 +374,9 @@ impl Log {
         }
         let base_offset = self.segments[keep_from].base_offset;
         // What the producers did in the segments that go is in this snapshot alone; an older one is worth nothing then.
-        producer_snapshot::sync(fs, &self.dir, base_offset)?;
+        if let Some(snapshot) = producer_snapshot::file(fs, &self.dir, base_offset)? {
+            snapshot.sync()?;
+        }
         fs.sync_dir(&self.dir)?;
         for offset in producer_snapshot::list(&fs.list(&self.dir)?).into_iter().filter(|o| *o < base_offset) {
             fs.remove_file(&producer_snapshot::path(&self.dir, offset))?;

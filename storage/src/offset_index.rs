@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use host::Fs;
+use host::{File, Fs};
 
 use crate::index_file::{ENTRY_BYTES_MAX, IndexFile};
 
@@ -146,8 +146,9 @@ impl OffsetIndex {
         self.entries.write_pending(fs)
     }
 
-    pub(crate) fn sync(&mut self, fs: &Fs) -> io::Result<()> {
-        self.entries.sync(fs)
+    /// The file, with everything in it.
+    pub(crate) fn whole(&mut self, fs: &Fs) -> io::Result<&File> {
+        self.entries.whole(fs)
     }
 
     pub(crate) fn release(&mut self) {

@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use host::Fs;
+use host::{File, Fs};
 use protocol::batch::NO_SEQUENCE;
 use protocol::messages::ProducerSnapshot;
 use protocol::messages::producer_snapshot::ProducerEntry;
@@ -61,10 +61,10 @@ pub(crate) fn write(fs: &Fs, dir: &Path, offset: i64, state: &ProducerState, syn
     Ok(())
 }
 
-/// Makes a snapshot durable, if there is one.
-pub(crate) fn sync(fs: &Fs, dir: &Path, offset: i64) -> io::Result<()> {
+/// The file of a snapshot, if there is one.
+pub(crate) fn file(fs: &Fs, dir: &Path, offset: i64) -> io::Result<Option<File>> {
     let path = path(dir, offset);
-    if fs.exists(&path) { fs.open(&path, host::OpenMode::ReadWrite)?.sync() } else { Ok(()) }
+    if fs.exists(&path) { fs.open(&path, host::OpenMode::ReadWrite).map(Some) } else { Ok(None) }
 }
 
 /// Reads a snapshot; None if it is not sound: then an older one has to do.

@@ -315,16 +315,17 @@ impl Segment {
     pub(crate) fn sync(&mut self, fs: &Fs) -> io::Result<()> {
         if self.is_dirty() {
             self.log_file(fs)?.sync()?;
-            self.sync_indexes(fs)?;
+            self.index_files(fs)?.iter().try_for_each(File::sync)?;
             self.durable_bytes = Some(self.size_bytes);
         }
         Ok(())
     }
 
-    pub(crate) fn sync_indexes(&mut self, fs: &Fs) -> io::Result<()> {
-        self.offset_index.sync(fs)?;
-        self.time_index.sync(fs)?;
-        self.txn_index.sync(fs)
+    /// The files of the indexes, with everything in them: they are to be synced with the log.
+    pub(crate) fn index_files(&mut self, fs: &Fs) -> io::Result<Vec<File>> {
+        let mut files = vec![self.offset_index.whole(fs)?.clone(), self.time_index.whole(fs)?.clone()];
+        files.extend(self.txn_index.unsynced(fs)?);
+        Ok(files)
     }
 
     /// The end of writing: the indexes are whole, and no file stays open.

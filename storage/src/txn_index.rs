@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use host::{Fs, OpenMode};
+use host::{File, Fs, OpenMode};
 
 use crate::segment::file_name;
 
@@ -109,10 +109,15 @@ impl TxnIndex {
     }
 
     pub(crate) fn sync(&mut self, fs: &Fs) -> io::Result<()> {
-        if self.dirty {
-            fs.open(&self.path(), OpenMode::ReadWrite)?.sync()?;
+        if let Some(file) = self.unsynced(fs)? {
+            file.sync()?;
             self.dirty = false;
         }
         Ok(())
+    }
+
+    /// The file, if it is not known to be durable.
+    pub(crate) fn unsynced(&self, fs: &Fs) -> io::Result<Option<File>> {
+        if self.dirty { fs.open(&self.path(), OpenMode::ReadWrite).map(Some) } else { Ok(None) }
     }
 }

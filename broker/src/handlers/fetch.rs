@@ -303,7 +303,7 @@ impl Plan {
             Err(error) => {
                 partition.metrics.failed_fetch_requests.inc();
                 if let ReadError::Io(io) = &error {
-                    self.broker.log_dirs.set_offline(&partition.log_dir, &io.to_string());
+                    self.broker.log_dirs.log_failed(partition, &io.to_string());
                 }
                 Err(error.code())
             }

@@ -54,12 +54,15 @@ pub async fn handle(broker: Arc<Broker>, cx: Context, request: MetadataRequest) 
     Reply::Now(response)
 }
 
-/// Requests that name topics in a way that their version does not have: ids below 12, a null name without an id.
+/// Requests that name topics in a way that their version does not have: ids below 12, a null name without an id. Beside an
+/// id a topic without one is left out, whatever its name.
 fn refuse(cx: &Context, request: &MetadataRequest) -> Option<MetadataResponse> {
     let topics = request.topics.as_deref().unwrap_or_default();
-    let error = if cx.version < 12 && topics.iter().any(|t| !t.topic_id.is_zero() || t.name.is_none()) {
+    let by_id = topics.iter().any(|t| !t.topic_id.is_zero());
+    let is_nameless = topics.iter().any(|t| t.name.is_none());
+    let error = if cx.version < 12 && (by_id || is_nameless) {
         ErrorCode::InvalidRequest
-    } else if topics.iter().any(|t| t.topic_id.is_zero() && t.name.is_none()) {
+    } else if is_nameless && !by_id {
         ErrorCode::UnknownServerError
     } else {
         return None;

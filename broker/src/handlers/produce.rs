@@ -269,7 +269,7 @@ impl Appending<'_> {
     fn failed(&self, partition: &Partition, error: &AppendError) -> PartitionProduceResponse {
         let code = error.code();
         if code == ErrorCode::KafkaStorageError {
-            self.broker.log_dirs.set_offline(&partition.log_dir, &error.to_string());
+            self.broker.log_dirs.log_failed(partition, &error.to_string());
         }
         let mut answer = refused(self.data.index, code);
         if let AppendError::Log(storage::AppendError::Producer(_)) = error {

@@ -90,8 +90,14 @@ impl Partition {
     pub fn retire(&self) {
         let mut state = self.state();
         state.role = Role::None;
+        state.is_retired = true;
         state.pending = None;
         state.waiters.lose();
+    }
+
+    /// Whether it has left this broker: its directory may be gone.
+    pub fn is_retired(&self) -> bool {
+        self.state().is_retired
     }
 }
 

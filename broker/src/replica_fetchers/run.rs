@@ -101,7 +101,7 @@ async fn ready(surroundings: &Surroundings, fetcher: &Fetcher, due: Vec<Followed
         if position.must_flush
             && let Err(error) = followed.partition.flush_to(position.offset, true).await
         {
-            surroundings.log_dirs.set_offline(&followed.partition.log_dir, &error.to_string());
+            surroundings.log_dirs.log_failed(&followed.partition, &error.to_string());
             fetcher.gives_up(&followed);
             continue;
         }
@@ -160,7 +160,7 @@ async fn take_over(
         Err(NotFollowed::Local(
             error @ (FollowError::Io(_) | FollowError::Append(storage::AppendError::Io(_))),
         )) => {
-            surroundings.log_dirs.set_offline(&partition.log_dir, &error.to_string());
+            surroundings.log_dirs.log_failed(partition, &error.to_string());
             fetcher.gives_up(followed);
         }
         Err(error) => {

@@ -1,7 +1,9 @@
 //! What the broker does on its disk beside reading and writing: room, deletions, checkpoints; and limits that change.
 
 use ::metadata::Record;
+use futures_util::future::join;
 use host::sim::DiskFaults;
+use protocol::ids::{Offset, PartitionId};
 use protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use protocol::messages::{ConfigRecord, DeleteRecordsRequest, DeleteTopicsRequest};
 
@@ -152,6 +154,28 @@ fn a_deleted_topic_keeps_its_files_for_a_while() {
         assert_eq!((left().await, rig.names("/data").await.contains(&"t-0".to_owned())), (1, false));
         rig.sleep(5).await;
         assert_eq!(left().await, 0);
+    });
+}
+
+#[test]
+fn a_topic_that_is_deleted_while_it_is_flushed_does_not_take_the_log_dir_with_it() {
+    with_broker(&[], async |rig: Rig| {
+        let topic_id = rig.topic("t", &[1], &[("weir.flush.on.acknowledge", "true")]).await;
+        let partition = rig.broker.replicas.find(PartitionId { topic_id, partition: 0 }).unwrap();
+        let slow = DiskFaults { delay_max: Duration::from_millis(500), ..DiskFaults::default() };
+        rig.node.set_disk_faults(slow);
+        let delete_meanwhile = async {
+            while partition.offsets().log_end < Offset(1) {
+                rig.broker.host.clock().sleep(Duration::from_millis(1)).await;
+            }
+            rig.delete(topic_id).await;
+        };
+        let (answer, ()) = join(rig.produce("t", 1, batch(&["a"]).to_bytes()), delete_meanwhile).await;
+        assert_ne!(code(answer.error_code), ErrorCode::None, "it was not made durable");
+        rig.node.set_disk_faults(DiskFaults::default());
+        assert!(!rig.broker.log_dirs.all_offline());
+        rig.topic("u", &[1], &[]).await;
+        assert_eq!(fill(&rig, "u", 1).await, ErrorCode::None);
     });
 }
 

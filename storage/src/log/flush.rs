@@ -1,7 +1,8 @@
 //! Making a log durable: fdatasync, and the recovery point that follows it.
 //!
 //!     prepare_flush   with the log     what is to be synced, and up to where that makes it durable
-//!     Flush::files    without it       are synced, then the names; appends go on meanwhile
+//!     Flush::files    without it       are synced, then the names; appends go on meanwhile: behind a gigabyte that the page
+//!                                      cache has not written yet, a sync takes a quarter of a second
 //!     finish_flush    with the log     the recovery point moves, or the log fails
 //!
 //! The index of the segment that is written is not synced each time: recovery makes its entries again from the batches.
@@ -25,6 +26,8 @@ const SNAPSHOT_EVERY_BYTES: u64 = 32 << 20;
 pub struct Flush {
     /// Base offset and size of each segment that is synced.
     segments: Vec<(i64, u64, File)>,
+    /// Indexes and producer snapshots of those that are finished.
+    beside_segments: Vec<File>,
     /// The log's directory, if names in it changed; and how many had when the flush began.
     dir: Option<Arc<Path>>,
     names_changed: u64,
@@ -42,7 +45,7 @@ impl Flush {
 
     /// What is to be synced first. Needs no log: others may append meanwhile.
     pub fn files(&self) -> impl Iterator<Item = &File> {
-        self.segments.iter().map(|(.., file)| file)
+        self.segments.iter().map(|(.., file)| file).chain(&self.beside_segments)
     }
 
     /// Whether names changed too.
@@ -91,21 +94,22 @@ impl Log {
                 log.drop_snapshots(fs)?;
             }
             log.leader_epochs.write(fs)?;
-            let mut segments = Vec::new();
+            let (mut segments, mut beside_segments) = (Vec::new(), Vec::new());
             let last = log.segments.len() - 1;
             let bases: Vec<i64> = log.segments.iter().map(|s| s.base_offset).collect();
             for (at, segment) in log.segments.iter_mut().enumerate().filter(|(_, s)| s.is_dirty()) {
                 if at == last {
                     segment.txn_index.sync(fs)?;
                 } else {
-                    segment.sync_indexes(fs)?;
-                    producer_snapshot::sync(fs, &log.dir, bases[at + 1])?;
+                    beside_segments.extend(segment.index_files(fs)?);
+                    beside_segments.extend(producer_snapshot::file(fs, &log.dir, bases[at + 1])?);
                 }
                 segments.push((segment.base_offset, segment.size_bytes, segment.log_file(fs)?.clone()));
             }
             let dir = (log.names_changed != log.names_synced).then(|| Arc::clone(&log.dir));
             Ok(Flush {
                 segments,
+                beside_segments,
                 dir,
                 names_changed: log.names_changed,
                 cuts: log.cuts,
