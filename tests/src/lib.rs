@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // Tests drive real processes from outside.
 
 pub mod group_sim;
+pub mod history;
 pub mod kafka;
 pub mod member;
 pub mod process;
