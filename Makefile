@@ -8,7 +8,7 @@ SEEDS ?= 5000
 SECONDS_PER_TARGET ?= 60
 ROUNDS ?= 2
 
-.PHONY: help run build deps test-deps test verify fix sim frameworks differential differential-random fuzz bench clean-data
+.PHONY: help run build deps test-deps test verify fix sim faults frameworks differential differential-random fuzz bench clean-data
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ fix: ## rewrite the format and what clippy can mend by itself
 
 sim: deps ## the simulations: SEED=n replays one seed, otherwise SEEDS=5000 of them
 	WEIR_SIM_SEED=$(SEED) WEIR_SIM_SEEDS=$(SEEDS) cargo test --release --locked -p storage -p controller -p tests sim -- --nocapture
+
+faults: build test-deps ## 60 faults on three controllers and three brokers under load, FAULTS=n SEED=n (root: namespaces, loop mounts)
+	FAULTS=$(or $(FAULTS),60) FAULTS_SEED=$(or $(SEED),$(shell date +%s)) cargo test --release --locked -p tests --test faults -- --nocapture
 
 frameworks: build test-deps ## Kafka's Streams, Connect and MirrorMaker on one node, the long form
 	FRAMEWORKS=long cargo test --release --locked -p tests --test frameworks

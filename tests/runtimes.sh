@@ -8,6 +8,7 @@
 #   tests/runtimes.sh kafka-tools        runs many of them in one JVM, as kafka_tools/Driver.java says
 #   tests/runtimes.sh kafka-node FILE    formats the log.dirs of a server.properties if they are new, and becomes a Kafka node on it
 #   tests/runtimes.sh java ARG...        java with Kafka's jars on its class path
+#   tests/runtimes.sh python ARG...      python with the clients of Python
 #
 # Kafka's jars and the clients' packages come once per machine, into the cache.
 set -euo pipefail
@@ -30,6 +31,9 @@ install_packages() {
   command -v go >/dev/null || want+=(golang-go)
   command -v npm >/dev/null || want+=(nodejs npm)
   has_kafka || command -v mvn >/dev/null || want+=(maven)
+  # tests/faults cuts links and sets clocks wrong.
+  command -v iptables >/dev/null || want+=(iptables)
+  compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || want+=(libfaketime)
   [ "${#want[@]}" = 0 ] && return
   command -v apt-get >/dev/null || { say "please install: ${want[*]}"; exit 1; }
   say "installing ${want[*]}: tests run them against Weir"
@@ -154,5 +158,6 @@ case ${1:-} in
   kafka-node) kafka_node "$2" ;;
   client) shift; run_client "$@" ;;
   java) shift; jvm "$@" ;;
-  *) sed -n '2,13p' "$0" >&2; exit 2 ;;
+  python) shift; exec "$clients/python/bin/python" "$@" ;;
+  *) sed -n '2,14p' "$0" >&2; exit 2 ;;
 esac
