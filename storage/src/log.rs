@@ -253,11 +253,16 @@ impl Log {
         self.segments.partition_point(|s| s.base_offset <= offset).saturating_sub(1)
     }
 
+    fn check_failed(&self) -> io::Result<()> {
+        match &self.failed {
+            Some(reason) => Err(io::Error::other(format!("{} is offline: {reason}", self.dir.display()))),
+            None => Ok(()),
+        }
+    }
+
     /// Runs what writes to the disk; its first failure ends the log.
     fn guarded<T>(&mut self, act: impl FnOnce(&mut Log) -> io::Result<T>) -> io::Result<T> {
-        if let Some(reason) = &self.failed {
-            return Err(io::Error::other(format!("{} is offline: {reason}", self.dir.display())));
-        }
+        self.check_failed()?;
         act(self).inspect_err(|error| self.failed = Some(error.to_string()))
     }
 

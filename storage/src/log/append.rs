@@ -93,6 +93,9 @@ impl Log {
         rules: &AppendRules,
         config: &LogConfig,
     ) -> Result<Appended, AppendError> {
+        // Before it is judged: what a log refuses after a failed write is no gap in its producer's sequence, and a producer that
+        // is told so begins a new epoch and sends again what is here already.
+        self.check_failed()?;
         let is_append_time = rules.timestamp_type == TimestampType::LogAppendTime;
         if let Verdict::Duplicate { first_offset, last_offset, timestamp } =
             self.producers.decide(&batch.header)?
@@ -144,6 +147,7 @@ impl Log {
         now_ms: i64,
         config: &LogConfig,
     ) -> Result<Appended, AppendError> {
+        self.check_failed()?;
         let marker = marker_of(&batch)?;
         if let Some(marker) = marker {
             self.producers.decide_marker(&batch.header, marker, transaction_version)?;

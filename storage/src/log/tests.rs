@@ -288,7 +288,7 @@ fn a_failed_write_puts_the_log_offline_for_good() {
     let node = world.node("a");
     let disk = node.host().disk(Path::new("/d"));
     let log = Arc::new(Mutex::new(None));
-    let append_with = |capacity_bytes: u64| {
+    let append_with = |capacity_bytes: u64, sequence: i32| {
         node.set_disk_faults(host::sim::DiskFaults { capacity_bytes, ..host::sim::DiskFaults::default() });
         let (disk, log) = (disk.clone(), Arc::clone(&log));
         let job = async move {
@@ -296,17 +296,23 @@ fn a_failed_write_puts_the_log_offline_for_good() {
                 let (mut log, config) = (log.lock().expect("unpoisoned"), LogConfig::default());
                 let log = log.get_or_insert_with(|| open(fs, false, &config));
                 let rules = AppendRules::default();
-                let result =
-                    log.append_as_leader(fs, &batch(1, 1, 0), LeaderEpoch(0), &rules, &config).map(drop);
+                let records = idempotent(sequence, false);
+                let result = log.append_as_leader(fs, &records, LeaderEpoch(0), &rules, &config).map(drop);
                 (result, log.failure().is_some(), log.flush(fs).is_err())
             };
             disk.run(append).await
         };
         world.block_on(Duration::from_secs(60), job).expect("it ends").expect("it runs")
     };
-    assert!(matches!(append_with(u64::MAX), (Ok(()), false, false)));
-    assert!(matches!(append_with(0), (Err(AppendError::Io(_)), true, true)));
-    assert!(matches!(append_with(u64::MAX), (Err(AppendError::Io(_)), true, true)), "it is not tried again");
+    assert!(matches!(append_with(u64::MAX, 0), (Ok(()), false, false)));
+    assert!(matches!(append_with(0, 1), (Err(AppendError::Io(_)), true, true)));
+    assert!(
+        matches!(append_with(u64::MAX, 1), (Err(AppendError::Io(_)), true, true)),
+        "it is not tried again"
+    );
+    // A gap in the sequence would make a producer begin a new epoch, and write again what is here and elsewhere.
+    assert!(matches!(append_with(u64::MAX, 2), (Err(AppendError::Io(_)), true, true)), "nor judged");
+    assert!(matches!(append_with(u64::MAX, 0), (Err(AppendError::Io(_)), true, true)), "nor a repetition");
 }
 
 #[test]
