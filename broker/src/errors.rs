@@ -55,7 +55,9 @@ impl Coded for AppendError {
             AppendError::Leader(error) => error.code(),
             AppendError::NotEnoughReplicas { .. } => ErrorCode::NotEnoughReplicas,
             AppendError::Log(error) => error.code(),
-            AppendError::Flush(_) | AppendError::Disk(_) => ErrorCode::KafkaStorageError,
+            // It is in the log, and followers may have it: KAFKA_STORAGE_ERROR would promise that it is not. librdkafka takes it so.
+            AppendError::Flush(_) => ErrorCode::NotEnoughReplicasAfterAppend,
+            AppendError::Disk(_) => ErrorCode::KafkaStorageError,
         }
     }
 }

@@ -268,7 +268,7 @@ impl Appending<'_> {
 
     fn failed(&self, partition: &Partition, error: &AppendError) -> PartitionProduceResponse {
         let code = error.code();
-        if code == ErrorCode::KafkaStorageError {
+        if code == ErrorCode::KafkaStorageError || matches!(error, AppendError::Flush(_)) {
             self.broker.log_dirs.log_failed(partition, &error.to_string());
         }
         let mut answer = refused(self.data.index, code);
