@@ -213,6 +213,31 @@ fn the_cluster_is_described() {
 }
 
 #[test]
+fn partitions_and_the_broker_of_one_node_are_shown() {
+    let node = node_with_records();
+    let partitions = shown(&node, &["partition", "list", "t:1"]);
+    let expected = json!([{
+        "topic": "t", "partition": 1, "leader": 1, "replicas": [1], "isr": [1], "min_insync_replicas": 1,
+        "state": "in-sync", "adding_replicas": [], "removing_replicas": [],
+    }]);
+    assert_eq!(partitions, expected);
+    let broker = shown(&node, &["broker", "describe", "1"]);
+    assert_eq!((&broker["roles"], &broker["leaders"]), (&json!(["broker", "active controller"]), &json!(2)));
+    assert_eq!(broker["log_dirs"][0]["log_dir"], node.data().to_str().unwrap());
+    let waited = shown(&node, &["broker", "wait", "1"]);
+    assert_eq!(waited[0]["in_sync"], 2);
+    assert!(refused(&node, &["partition", "list", "absent"]).contains("weir topic list"));
+    let file = node.dir.path().join("elect.json");
+    std::fs::write(&file, r#"{"partitions":[{"topic":"t","partition":0},{"topic":"t","partition":9}]}"#)
+        .unwrap();
+    let elect = ["partition", "elect", "preferred", "--path-to-json-file", file.to_str().unwrap()];
+    assert!(
+        refused(&node, &elect).contains("partition t-9: UNKNOWN_TOPIC_OR_PARTITION"),
+        "the other is done"
+    );
+}
+
+#[test]
 fn topics_grow_and_lose_records_and_show_their_offsets() {
     let node = node_with_records();
     assert_eq!(shown(&node, &["topic", "alter", "t", "--partitions", "3"])[0]["partitions"], 3);
@@ -280,6 +305,14 @@ fn each_command_answers_in_less_than_50_ms() {
         &["topic", "describe"],
         &["topic", "offsets", "t"],
         &["topic", "delete-records", "t", "--before", "1"],
+        &["partition", "list"],
+        &["partition", "list", "--under-min-isr"],
+        &["partition", "elect", "preferred", "--all"],
+        &["partition", "reassign", "t", "--brokers", "1"],
+        &["partition", "reassign", "--list"],
+        &["broker", "list"],
+        &["broker", "describe", "1"],
+        &["broker", "wait", "1"],
         &["group", "list"],
         &["group", "describe"],
         &["group", "describe", "--members"],

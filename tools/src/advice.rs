@@ -28,6 +28,15 @@ pub fn next_step(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::NotEnoughReplicas | ErrorCode::NotEnoughReplicasAfterAppend => {
             "`weir topic describe --under-replicated` shows what is missing"
         }
+        ErrorCode::PreferredLeaderNotAvailable => {
+            "its first replica is not in sync; `weir partition list --under-replicated` shows which are not"
+        }
+        ErrorCode::EligibleLeadersNotAvailable => {
+            "start a broker that has a replica of it; `weir partition elect unclean` may lose records"
+        }
+        ErrorCode::InvalidReplicaAssignment | ErrorCode::BrokerIdNotRegistered => {
+            "`weir broker list` shows the brokers that there are"
+        }
         ErrorCode::MessageTooLarge => "`weir config set topic NAME max.message.bytes=N` raises the limit",
         ErrorCode::KafkaStorageError => "`weir cluster log-dirs` shows the directories that failed",
         _ => return None,

@@ -1,23 +1,31 @@
 //! The command line: every command and option.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+mod broker;
 mod cluster;
 mod config;
 mod group;
+mod partition;
 mod storage;
 mod topic;
 
+pub use broker::{BrokerArgs, BrokerCommand};
 pub use cluster::{ClusterArgs, ClusterCommand};
 pub use config::{ConfigArgs, ConfigCommand, EntityKind};
 pub use group::{GroupArgs, GroupCommand, ResetArgs};
+pub use partition::{
+    ElectArgs, ElectionType, PartitionArgs, PartitionCommand, PartitionListArgs, ReassignArgs,
+};
 pub use storage::{StorageArgs, StorageCommand};
 pub use topic::{TopicArgs, TopicCommand};
 
 use crate::output::Format;
+use crate::patience::Patience;
 
 /// A Kafka-protocol broker cluster in one binary.
 #[derive(Debug, Parser)]
@@ -33,6 +41,10 @@ pub enum Command {
     Server(ServerArgs),
     /// Create, list, describe, alter and delete topics, and what is in them
     Topic(TopicArgs),
+    /// List partitions and what is wrong with them, elect leaders, move replicas
+    Partition(PartitionArgs),
+    /// List and describe brokers, wait for one, and forget one that is gone
+    Broker(BrokerArgs),
     /// List, describe and delete groups, and move their offsets
     Group(GroupArgs),
     /// Show and change configs of topics, brokers, groups and client metrics
@@ -78,9 +90,22 @@ pub struct Target {
     /// How the answer is shown
     #[arg(short = 'o', long = "output", global = true, value_enum, default_value_t = Format::Table)]
     pub format: Format,
-    /// Give up after so many seconds; otherwise after the config file's request.timeout.ms, or 10 seconds
+    /// Give up after so many seconds; otherwise after the config file's request.timeout.ms, or 10 seconds. What waits for
+    /// others' work has 600 seconds
     #[arg(long, global = true, value_name = "SECONDS")]
     pub timeout: Option<u64>,
+}
+
+/// Of a command that waits, one request takes so many seconds at most, however long it is to wait.
+const REQUEST_SECONDS_MAX: u64 = 60;
+
+impl Target {
+    /// For commands that wait for work of others: --timeout limits the waiting, and not only each request.
+    pub fn for_waiting(&self) -> (Target, Patience) {
+        let asked = self.timeout.map(|seconds| seconds.max(1));
+        let timeout = asked.map(|seconds| seconds.min(REQUEST_SECONDS_MAX));
+        (Target { timeout, ..self.clone() }, Patience { asked: asked.map(Duration::from_secs) })
+    }
 }
 
 #[derive(Debug, Args)]

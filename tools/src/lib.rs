@@ -4,9 +4,11 @@ pub mod advice;
 pub mod cli;
 pub mod client;
 pub mod client_config;
+pub mod cluster_state;
 pub mod commands;
 pub mod moment;
 pub mod output;
+pub mod patience;
 pub mod progress;
 pub mod server;
 pub mod settings;
@@ -16,7 +18,9 @@ use std::io::Write;
 use crate::cli::{Command, Target};
 use crate::client::Client;
 use crate::client_config::ClientConfig;
-use crate::commands::{cluster, completions, config, consume, group, produce, storage, topic};
+use crate::commands::{
+    broker, cluster, completions, config, consume, group, partition, produce, storage, topic,
+};
 use crate::output::{Format, Output};
 
 /// Runs a command to its end. The error is one sentence for a person, or several lines of them.
@@ -34,6 +38,14 @@ pub fn run(cli: cli::Cli) -> Result<(), String> {
         Command::Topic(args) => {
             let target = args.target.clone();
             show(&target, false, |client| Box::new(topic::run(client, args.command)))
+        }
+        Command::Partition(args) => {
+            let (target, patience) = args.target.for_waiting();
+            show(&target, false, move |client| Box::new(partition::run(client, patience, args.command)))
+        }
+        Command::Broker(args) => {
+            let (target, patience) = args.target.for_waiting();
+            show(&target, false, move |client| Box::new(broker::run(client, patience, args.command)))
         }
         Command::Group(args) => {
             let target = args.target.clone();

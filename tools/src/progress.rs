@@ -4,6 +4,7 @@
 //!
 //! Nothing is shown when standard error is no terminal, nor for work that is done within a moment.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
@@ -16,10 +17,12 @@ const BAR_CHARS: u64 = 20;
 
 pub struct Progress {
     clock: Clock,
-    what: &'static str,
+    what: Cow<'static, str>,
     /// None: nobody knows how much there is.
     total: Option<u64>,
     done: u64,
+    /// Stands behind the bar.
+    detail: String,
     begun: Instant,
     next: Instant,
     /// None: nobody would see it.
@@ -29,10 +32,10 @@ pub struct Progress {
 
 impl Progress {
     /// Of work on `total` things, on standard error if that is a terminal.
-    pub fn new(clock: &Clock, what: &'static str, total: Option<u64>) -> Progress {
+    pub fn new(clock: &Clock, what: impl Into<Cow<'static, str>>, total: Option<u64>) -> Progress {
         let stderr = std::io::stderr();
         let terminal = stderr.is_terminal().then(|| Box::new(stderr) as Box<dyn Write + Send>);
-        Progress::on(clock, what, total, terminal)
+        Progress::on(clock, what.into(), total, terminal)
     }
 
     /// As `new`; nothing is shown when the records themselves go to the terminal.
@@ -52,17 +55,38 @@ impl Progress {
 
     fn on(
         clock: &Clock,
-        what: &'static str,
+        what: Cow<'static, str>,
         total: Option<u64>,
         terminal: Option<Box<dyn Write + Send>>,
     ) -> Progress {
         let begun = clock.now();
         let next = begun + SHOWN_AFTER;
-        Progress { clock: clock.clone(), what, total, done: 0, begun, next, terminal, is_shown: false }
+        let detail = String::new();
+        Progress {
+            clock: clock.clone(),
+            what,
+            total,
+            done: 0,
+            detail,
+            begun,
+            next,
+            terminal,
+            is_shown: false,
+        }
     }
 
     pub fn add(&mut self, count: u64) {
         self.done += count;
+        self.show();
+    }
+
+    /// How far work has come that somebody else does: both numbers may go up and down.
+    pub fn set(&mut self, done: u64, total: u64, detail: impl Into<String>) {
+        (self.done, self.total, self.detail) = (done, Some(total), detail.into());
+        self.show();
+    }
+
+    fn show(&mut self) {
         let Some(terminal) = &mut self.terminal else { return };
         let now = self.clock.now();
         if now < self.next {
@@ -70,9 +94,19 @@ impl Progress {
         }
         self.next = now + SHOWN_EVERY;
         self.is_shown = true;
-        let line = line(self.what, self.done, self.total, now - self.begun);
+        let mut line = line(&self.what, self.done, self.total, now - self.begun);
+        if !self.detail.is_empty() {
+            line.push_str("  ");
+            line.push_str(&self.detail);
+        }
         // A terminal that went away is no reason to stop working.
         let _ = write!(terminal, "\r\x1b[K{line}").and_then(|()| terminal.flush());
+    }
+
+    /// A line of its own on standard error, terminal or not.
+    pub fn say(&mut self, text: &str) {
+        self.clear();
+        let _ = writeln!(std::io::stderr(), "{text}");
     }
 
     /// Takes the line away, so that something else can be written.
@@ -92,7 +126,9 @@ impl Drop for Progress {
 }
 
 fn line(what: &str, done: u64, total: Option<u64>, passed: Duration) -> String {
-    match total.filter(|total| *total > 0) {
+    match total {
+        // Nobody knows yet how much there will be.
+        Some(0) => what.to_owned(),
         Some(total) => {
             let done = done.min(total);
             let bar = (done * BAR_CHARS / total) as usize;
@@ -111,6 +147,19 @@ fn line(what: &str, done: u64, total: Option<u64>, passed: Duration) -> String {
             format!("{what}  {}  {} per second", grouped(done), grouped(per_second as u64))
         }
     }
+}
+
+/// 1234567 as 1.2 MB.
+pub fn bytes_in_words(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
+    if bytes < 1000 {
+        return format!("{bytes} B");
+    }
+    let (mut value, mut unit) = (bytes as f64 / 1000.0, 0);
+    while value >= 999.95 && unit + 1 < UNITS.len() {
+        (value, unit) = (value / 1000.0, unit + 1);
+    }
+    format!("{value:.1} {}", UNITS[unit])
 }
 
 /// 1234567 as 1,234,567.
@@ -153,7 +202,8 @@ mod tests {
         let world = host::sim::World::new(1);
         let clock = world.host().clock().clone();
         let work = async move {
-            let mut progress = Progress::on(&clock, "reading", Some(2000), Some(Box::new(screen.clone())));
+            let mut progress =
+                Progress::on(&clock, "reading".into(), Some(2000), Some(Box::new(screen.clone())));
             progress.add(1000);
             assert!(screen.0.lock().expect("nobody panics").is_empty());
             clock.sleep(SHOWN_AFTER).await;
@@ -162,6 +212,32 @@ mod tests {
         world.block_on(SHOWN_AFTER * 2, work).expect("it ends");
         let shown = String::from_utf8(seen.0.lock().expect("nobody panics").clone()).expect("text");
         assert_eq!(shown, "\r\x1b[Kreading  1,500 of 2,000  [###############.....]  75 %\r\x1b[K");
+    }
+
+    #[test]
+    fn work_of_others_is_shown_with_its_detail_and_may_go_back() {
+        let screen = Screen::default();
+        let seen = screen.clone();
+        let world = host::sim::World::new(1);
+        let clock = world.host().clock().clone();
+        let work = async move {
+            let mut progress = Progress::on(&clock, "copied".into(), None, Some(Box::new(screen)));
+            clock.sleep(SHOWN_AFTER).await;
+            progress.set(8, 10, "2 B behind");
+            clock.sleep(SHOWN_EVERY).await;
+            progress.set(8, 20, "");
+        };
+        world.block_on(SHOWN_AFTER * 2, work).expect("it ends");
+        let shown = String::from_utf8(seen.0.lock().expect("nobody panics").clone()).expect("text");
+        let expected = "\r\x1b[Kcopied  8 of 10  [################....]  80 %  2 B behind\
+                        \r\x1b[Kcopied  8 of 20  [########............]  40 %\r\x1b[K";
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn bytes_are_told_in_the_unit_that_fits() {
+        let told = [0, 999, 1000, 999_949, 999_950, 1_234_567_890].map(bytes_in_words);
+        assert_eq!(told, ["0 B", "999 B", "1.0 kB", "999.9 kB", "1.0 MB", "1.2 GB"]);
     }
 
     #[test]

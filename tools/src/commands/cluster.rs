@@ -49,8 +49,7 @@ async fn describe(client: &Client) -> Result<Output, String> {
         if !b.is_fenced {
             match versions_of(client, b.broker_id).await {
                 Ok(versions) => {
-                    let features = versions.supported_features.iter().find(|f| f.name == *METADATA_VERSION);
-                    supported = features.map_or(Value::Null, |f| metadata_version(f.max_version));
+                    supported = newest_version(&versions);
                     let level = versions.finalized_features.iter().find(|f| f.name == *METADATA_VERSION);
                     finalized = level.map_or(finalized, |f| metadata_version(f.max_version_level));
                 }
@@ -78,7 +77,13 @@ async fn describe(client: &Client) -> Result<Output, String> {
     Ok(output)
 }
 
-async fn versions_of(client: &Client, broker: i32) -> Result<ApiVersionsResponse, String> {
+/// The newest metadata version that a broker supports.
+pub(super) fn newest_version(versions: &ApiVersionsResponse) -> Value {
+    let feature = versions.supported_features.iter().find(|f| f.name == *METADATA_VERSION);
+    feature.map_or(Value::Null, |f| metadata_version(f.max_version))
+}
+
+pub(super) async fn versions_of(client: &Client, broker: i32) -> Result<ApiVersionsResponse, String> {
     let session = client.broker(broker)?.session().await.map_err(|e| in_words(e.into()))?;
     Ok(session.api_versions().clone())
 }
@@ -92,7 +97,7 @@ fn metadata_version(level: i16) -> Value {
 }
 
 /// What the active controller says of the quorum.
-async fn ask_quorum(client: &Client) -> Result<DescribeQuorumResponse, String> {
+pub(super) async fn ask_quorum(client: &Client) -> Result<DescribeQuorumResponse, String> {
     let partition = PartitionData { partition_index: 0, ..Default::default() };
     let topic = TopicData {
         topic_name: Str::from_static("__cluster_metadata"),
@@ -190,36 +195,37 @@ async fn log_dirs(
     let mut output = if partitions {
         Output::new(&["broker", "log_dir", "topic", "partition", "size_bytes", "offset_lag", "future"])
     } else {
-        Output::new(&[
-            "broker",
-            "log_dir",
-            "partitions",
-            "size_bytes",
-            "usable_bytes",
-            "total_bytes",
-            "error",
-        ])
+        Output::new(LOG_DIR_COLUMNS)
     };
     for broker in brokers {
-        let request = DescribeLogDirsRequest { topics: None, ..Default::default() };
-        let answer = client.call_broker(broker, &request).await?;
-        told(&format!("the log directories of broker {broker}"), answer.error_code, None)?;
-        for dir in &answer.results {
+        for dir in log_dirs_of(client, broker).await? {
             let error = ErrorCode::from_code(dir.error_code);
             if error != ErrorCode::None {
                 output.failure(advice::sentence(&format!("{} of broker {broker}", dir.log_dir), error, None));
             }
             if partitions {
-                add_partitions(&mut output, broker, dir, topics);
+                add_partitions(&mut output, broker, &dir, topics);
             } else {
-                output.row(sums(broker, dir, error));
+                output.row(sums(broker, &dir));
             }
         }
     }
     Ok(output)
 }
 
-fn sums(broker: i32, dir: &DescribeLogDirsResult, error: ErrorCode) -> Vec<Value> {
+pub(super) const LOG_DIR_COLUMNS: &[&str] =
+    &["broker", "log_dir", "partitions", "size_bytes", "usable_bytes", "total_bytes", "error"];
+
+pub(super) async fn log_dirs_of(client: &Client, broker: i32) -> Result<Vec<DescribeLogDirsResult>, String> {
+    let request = DescribeLogDirsRequest { topics: None, ..Default::default() };
+    let answer = client.call_broker(broker, &request).await?;
+    told(&format!("the log directories of broker {broker}"), answer.error_code, None)?;
+    Ok(answer.results)
+}
+
+/// A row of `LOG_DIR_COLUMNS`.
+pub(super) fn sums(broker: i32, dir: &DescribeLogDirsResult) -> Vec<Value> {
+    let error = ErrorCode::from_code(dir.error_code);
     let all = || dir.topics.iter().flat_map(|t| &t.partitions);
     let known = |bytes: i64| (bytes >= 0).then_some(bytes);
     vec![
