@@ -325,6 +325,7 @@ fn each_command_answers_in_less_than_50_ms() {
         &["cluster", "quorum"],
         &["cluster", "features"],
         &["cluster", "log-dirs"],
+        &["cluster", "rolling-restart", "--dry-run", "--force"],
         &["cluster", "dump-metadata", dump.to_str().unwrap()],
         &["consume", "t", "--from", "1", "-e"],
         &["completions", "bash"],

@@ -15,7 +15,7 @@ mod storage;
 mod topic;
 
 pub use broker::{BrokerArgs, BrokerCommand};
-pub use cluster::{ClusterArgs, ClusterCommand};
+pub use cluster::{ClusterArgs, ClusterCommand, RollingRestartArgs};
 pub use config::{ConfigArgs, ConfigCommand, EntityKind};
 pub use group::{GroupArgs, GroupCommand, ResetArgs};
 pub use partition::{
@@ -49,7 +49,7 @@ pub enum Command {
     Group(GroupArgs),
     /// Show and change configs of topics, brokers, groups and client metrics
     Config(ConfigArgs),
-    /// Show brokers, quorum, features and log directories of the cluster
+    /// Show brokers, quorum, features and log directories of the cluster; restart its nodes in turn
     Cluster(ClusterArgs),
     /// Make and show the directories of a node before it runs
     Storage(StorageArgs),

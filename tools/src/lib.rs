@@ -56,8 +56,8 @@ pub fn run(cli: cli::Cli) -> Result<(), String> {
             show(&target, false, |client| Box::new(config::run(client, args.command)))
         }
         Command::Cluster(args) => {
-            let target = args.target.clone();
-            show(&target, false, |client| Box::new(cluster::run(client, args.command)))
+            let (target, patience) = args.target.for_waiting();
+            show(&target, false, move |client| Box::new(cluster::run(client, patience, args.command)))
         }
         Command::Storage(args) => {
             write(args.format, &client::block_on(move |host| Box::new(storage::run(host, args.command)))?)

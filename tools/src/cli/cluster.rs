@@ -34,6 +34,8 @@ pub enum ClusterCommand {
         #[arg(short, long = "topic", value_name = "TOPIC", requires = "partitions")]
         topics: Vec<String>,
     },
+    /// Restart the nodes one after the other, each when nothing is endangered by it, the next when it is back and in sync
+    RollingRestart(RollingRestartArgs),
     /// Write the metadata log as Kafka's files, for `kafka-dump-log --cluster-metadata-decoder`
     DumpMetadata {
         /// The directory to write to; made if need be
@@ -42,4 +44,20 @@ pub enum ClusterCommand {
         #[arg(long, value_name = "HOST:PORT")]
         controller: Option<String>,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct RollingRestartArgs {
+    /// What restarts a node, for a shell; {id}, {host} and {port} are the node's. Without it you restart each node when told
+    #[arg(short, long, value_name = "WORDS")]
+    pub command: Option<String>,
+    /// Only this node; may be repeated; the order stays ours
+    #[arg(long = "node", value_name = "ID")]
+    pub nodes: Vec<i32>,
+    /// Only show the order, and what stands against it
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Although partitions fall below min.insync.replicas, or lose their leader, while a node is away
+    #[arg(long)]
+    pub force: bool,
 }

@@ -18,11 +18,13 @@ use crate::advice;
 use crate::cli::ClusterCommand;
 use crate::client::{Client, in_words, told};
 use crate::output::Output;
+use crate::patience::Patience;
 
 mod dump_metadata;
+mod rolling_restart;
 
 /// Runs the command and returns what it shows.
-pub async fn run(client: Client, command: ClusterCommand) -> Result<Output, String> {
+pub async fn run(client: Client, patience: Patience, command: ClusterCommand) -> Result<Output, String> {
     match command {
         ClusterCommand::Describe => describe(&client).await,
         ClusterCommand::Quorum => quorum(&client).await,
@@ -30,6 +32,7 @@ pub async fn run(client: Client, command: ClusterCommand) -> Result<Output, Stri
         ClusterCommand::LogDirs { brokers, partitions, topics } => {
             log_dirs(&client, &brokers, partitions, &topics).await
         }
+        ClusterCommand::RollingRestart(args) => rolling_restart::run(&client, patience, &args).await,
         ClusterCommand::DumpMetadata { directory, controller } => {
             dump_metadata::run(&client, directory, controller).await
         }
