@@ -18,6 +18,7 @@ mod registration;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -34,17 +35,27 @@ pub use follower::follow;
 pub use heartbeat::{beat, leave};
 pub use registration::Identity;
 
-/// How to reach each controller: node id and where it is.
+/// How to reach the controllers that are known beforehand: node id and where each is. The active one may be another, and is
+/// learned from them.
 #[derive(Clone, Debug, Default)]
 pub struct ControllerEndpoints {
     pub nodes: Vec<(i32, Target)>,
 }
+
+/// Ids of controllers of which only the address is known count downwards from here, as in Kafka.
+const FIRST_NAMELESS: i32 = -2;
 
 impl ControllerEndpoints {
     /// A controller that listens on `host:port`.
     pub fn address(mut self, node_id: i32, address: &str) -> ControllerEndpoints {
         self.nodes.push((node_id, Target::address(address)));
         self
+    }
+
+    /// A controller of `controller.quorum.bootstrap.servers`, whose id nobody told.
+    pub fn bootstrap(self, address: &str) -> ControllerEndpoints {
+        let nameless = self.nodes.iter().filter(|(id, _)| *id < 0).count() as i32;
+        self.address(FIRST_NAMELESS - nameless, address)
     }
 
     /// A controller that is reached otherwise: within this process.
@@ -62,11 +73,26 @@ struct Lines {
     forward: Node,
 }
 
+/// A controller, and how it is reached.
+struct Known {
+    target: Target,
+    lines: Arc<Lines>,
+}
+
+impl Known {
+    fn new(host: &Host, target: &Target, options: &NodeOptions) -> Known {
+        let node = || Node::new(host, target.clone(), options.clone());
+        let lines = Lines { heartbeat: node(), follow: node(), isr: node(), forward: node() };
+        Known { target: target.clone(), lines: Arc::new(lines) }
+    }
+}
+
 /// See the module.
 pub struct ControllerLink {
     host: Host,
     pub identity: Identity,
-    lines: BTreeMap<i32, Lines>,
+    options: NodeOptions,
+    lines: Mutex<BTreeMap<i32, Known>>,
     /// The controller that is taken to be active.
     active: watch::Sender<i32>,
     /// Of the registration that stands; -1 before the first.
@@ -105,19 +131,16 @@ impl ControllerLink {
             reconnect_wait_max: bounds::CONTROLLER_RETRY_WAIT_MAX,
             ..NodeOptions::default()
         };
-        let node = |target: &Target| Node::new(host, target.clone(), options.clone());
-        let lines = |target: &Target| Lines {
-            heartbeat: node(target),
-            follow: node(target),
-            isr: node(target),
-            forward: node(target),
-        };
-        let lines: BTreeMap<i32, Lines> = endpoints.nodes.iter().map(|(id, t)| (*id, lines(t))).collect();
-        let first = *lines.keys().next().expect("a cluster has a controller");
+        let known = |target: &Target| Known::new(host, target, &options);
+        let lines: BTreeMap<i32, Known> = endpoints.nodes.iter().map(|(id, t)| (*id, known(t))).collect();
+        // Ids that are known before those that are not.
+        let first = lines.keys().find(|id| **id >= 0).or(lines.keys().next_back());
+        let first = *first.expect("a cluster has a controller");
         ControllerLink {
             host: host.clone(),
             identity,
-            lines,
+            options,
+            lines: Mutex::new(lines),
             active: watch::Sender::new(first),
             broker_epoch: AtomicI64::new(-1),
             caught_up: AtomicBool::new(false),
@@ -137,21 +160,38 @@ impl ControllerLink {
         *self.active.borrow()
     }
 
-    fn lines(&self, id: i32) -> &Lines {
-        self.lines.get(&id).expect("only known controllers are taken to be active")
+    fn known(&self) -> MutexGuard<'_, BTreeMap<i32, Known>> {
+        self.lines.lock().expect("no code that holds this lock panics")
+    }
+
+    fn lines(&self, id: i32) -> Arc<Lines> {
+        let known = self.known();
+        Arc::clone(&known.get(&id).expect("only known controllers are taken to be active").lines)
+    }
+
+    /// A controller told where another one listens. One of this process is reached as before.
+    fn learn(&self, id: i32, address: &str) {
+        let mut known = self.known();
+        match known.get(&id).map(|known| &known.target) {
+            Some(Target::Through(..)) => {}
+            Some(Target::Address(before)) if **before == *address => {}
+            _ => {
+                tracing::debug!(controller = id, address, "a controller listens there");
+                known.insert(id, Known::new(&self.host, &Target::address(address), &self.options));
+            }
+        }
     }
 
     /// `id` is not active: `hint` is, if it is known, or the next one is tried.
     fn is_not_active(&self, id: i32, hint: Option<i32>) {
-        let is_another = self.active.send_if_modified(|active| {
-            if *active != id {
-                return false;
-            }
-            let after = || self.lines.range(id + 1..).chain(self.lines.iter()).map(|(id, _)| *id).next();
-            let next = hint.filter(|hint| *hint != id && self.lines.contains_key(hint)).or_else(after);
-            let next = next.expect("there is at least this one");
-            std::mem::replace(active, next) != next
-        });
+        let next = {
+            let known = self.known();
+            let after = || known.range(id + 1..).chain(known.iter()).map(|(id, _)| *id).next();
+            let next = hint.filter(|hint| *hint != id && known.contains_key(hint)).or_else(after);
+            next.expect("there is at least this one")
+        };
+        let is_another =
+            self.active.send_if_modified(|active| *active == id && std::mem::replace(active, next) != next);
         if is_another {
             // A new active controller has not heard of this broker: the sooner it does, the surer it is of who is gone.
             self.beat_now.notify_one();

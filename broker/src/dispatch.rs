@@ -56,5 +56,7 @@ pub fn table() -> Table<Broker> {
         Api::new(consumer_group_heartbeat::handle),
         Api::new(consumer_group_describe::handle),
         Api::new(describe_topic_partitions::handle),
+        Api::raw(ApiKey::AddRaftVoter, add_raft_voter::forward),
+        Api::raw(ApiKey::RemoveRaftVoter, remove_raft_voter::forward),
     ])
 }

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -28,14 +28,14 @@ use crate::kv::KvKind;
 use crate::liveness::Liveness;
 use crate::node::Node;
 use crate::publisher::{Committed, Publisher};
-use crate::quorum::Quorum;
+use crate::quorum::{Founders, Quorum};
 use crate::raft::log_store::LogStore;
-use crate::raft::network::Network;
+use crate::raft::network::{Addresses, Network};
 use crate::raft::service::Service;
 use crate::raft::state_machine::StateMachine;
-use crate::raft::types::{Raft, RaftId};
+use crate::raft::types::{Raft, RaftId, Voter};
 use crate::writer::{Active, Writer};
-use crate::{balancing, dispatch, fencing, listener};
+use crate::{balancing, dispatch, fencing, listener, voters};
 
 /// A listener of the controller.
 #[derive(Clone, Debug)]
@@ -51,8 +51,10 @@ pub struct Listen {
 #[derive(Clone, Debug)]
 pub struct ControllerConfig {
     pub node_id: i32,
-    /// `controller.quorum.voters`: node ids and `host:port`, this node too.
+    /// `controller.quorum.voters`: node ids and `host:port`, this node too; none for a quorum whose voters live in its log.
     pub voters: Vec<(i32, String)>,
+    /// How a quorum whose voters live in its log is found.
+    pub joining: Joining,
     pub listeners: Vec<Listen>,
     /// `metadata.log.dir`, or the first of `log.dirs`.
     pub metadata_dir: PathBuf,
@@ -65,6 +67,18 @@ pub struct ControllerConfig {
     pub kv: KvKind,
     /// What a simulation breaks on purpose.
     pub broken: Broken,
+}
+
+/// What a controller that `controller.quorum.voters` does not name goes by.
+#[derive(Clone, Debug, Default)]
+pub struct Joining {
+    /// `controller.quorum.bootstrap.servers`: `host:port`. Without any, and with a directory that was formatted for nobody,
+    /// this controller is a quorum by itself.
+    pub bootstrap_servers: Vec<String>,
+    /// Where other controllers reach this one; otherwise where it listens.
+    pub advertised_address: Option<String>,
+    /// `controller.quorum.auto.join.enable`: it makes itself a voter.
+    pub auto_join: bool,
 }
 
 /// Why a controller does not start.
@@ -103,15 +117,17 @@ impl Controller {
     /// Starts a controller. Its quorum may not exist yet when this returns.
     pub async fn start(host: &Host, config: ControllerConfig) -> Result<Controller, StartError> {
         let voters = checked_voters(&config)?;
-        let opened = open_directory(host, &config, voters.len() == 1).await?;
-        let Opened { cluster_id, directory_id, kv, lock } = opened;
+        let opened = open_directory(host, &config, &voters).await?;
+        let Opened { cluster_id, directory_id, first_voters, kv, lock } = opened;
         let id = RaftId { node: config.node_id, directory: directory_id };
+        let advertised_address = advertised_address(&config, &voters)?;
+        let founders = founders(&config, &voters, first_voters.as_ref(), &advertised_address);
         let disk = host.disk(&format::log_dir(&config.metadata_dir));
         let store = LogStore::open(host, disk, kv).await.map_err(StartError::Log)?;
         let publisher = Arc::new(Publisher::default());
         let machine = StateMachine::open(store.clone(), publisher.clone()).map_err(StartError::Log)?;
-        let addresses = Arc::new(voters.clone());
-        let network = Network { host: host.clone(), cluster_id, id, addresses };
+        let addresses = Arc::new(Addresses::new(voters.clone()));
+        let network = Network { host: host.clone(), cluster_id, id, addresses: addresses.clone() };
         let raft_config = Arc::new(raft_config().validate().map_err(|e| StartError::Raft(e.to_string()))?);
         let raft = start_raft(host, id, raft_config, network, store.clone(), machine).await?;
         let (active_sender, active) = watch::channel(Active::default());
@@ -119,6 +135,7 @@ impl Controller {
             node_id: config.node_id,
             cluster_id: Str::from(cluster_id.to_string()),
             properties: config.properties.clone(),
+            dynamic_quorum: voters.is_empty() || first_voters.is_some(),
             broken: config.broken,
         };
         let intervals = balancing::Intervals::of(&settings);
@@ -128,8 +145,15 @@ impl Controller {
             host: host.clone(),
             id,
             cluster_id,
-            voters: voters.clone(),
-            service: Service::new(raft.clone(), id, cluster_id),
+            voters,
+            bootstrap_servers: config.joining.bootstrap_servers.clone(),
+            listener_name: config.listeners[0].name.clone(),
+            advertised_address,
+            auto_join: config.joining.auto_join,
+            addresses,
+            changing: AtomicBool::new(false),
+            tend_now: Notify::new(),
+            service: Service::new(host, raft.clone(), id, cluster_id),
             raft: raft.clone(),
             writer,
             publisher,
@@ -140,9 +164,12 @@ impl Controller {
             table,
         });
         let listener = listener::listen(&node, &config.listeners).await?;
-        let quorum = Quorum { host: host.clone(), raft, id, cluster_id, voters };
+        let quorum = Quorum { host: host.clone(), raft, id, cluster_id, founders };
+        // An observer need not wait for a round.
+        node.tend_now.notify_one();
         let tasks = vec![
             host.spawn("controller quorum", quorum.join()),
+            host.spawn("controller voters", voters::tend(node.clone())),
             host.spawn("controller fencing", fencing::run(node.clone())),
             host.spawn("controller balancing", balancing::run(node.clone(), intervals)),
             host.spawn("controller snapshots", keep_small(node.clone(), store.clone())),
@@ -218,7 +245,7 @@ impl Controller {
 
     /// Hands leadership over, if it is held, and ends.
     pub async fn stop(&self) {
-        self.hand_over().await;
+        self.node.hand_over().await;
         self.listener.stop().await;
         for task in self.tasks.lock().expect("no code that holds this lock panics").drain(..) {
             task.abort();
@@ -227,33 +254,6 @@ impl Controller {
             tracing::warn!(%error, "Raft did not stop as it should");
         }
         self.store.close().await;
-    }
-
-    /// Gives leadership to the voter that has the most of the log, and waits a moment until it has taken over.
-    async fn hand_over(&self) {
-        let mut metrics = self.node.raft.metrics();
-        let now = metrics.borrow_watched().clone();
-        let voters: Vec<RaftId> =
-            now.membership_config.voter_ids().filter(|id| *id != self.node.id).collect();
-        let progress = |id: &RaftId| {
-            now.replication.as_ref().and_then(|r| r.get(id).cloned().flatten()).map(|l| l.index)
-        };
-        let Some(next) = voters.into_iter().max_by_key(progress).filter(|_| now.state == ServerState::Leader)
-        else {
-            return;
-        };
-        if self.node.raft.trigger().transfer_leader(next).await.is_err() {
-            return;
-        }
-        let taken = async {
-            while metrics.borrow_watched().state == ServerState::Leader {
-                if metrics.changed().await.is_err() {
-                    return;
-                }
-            }
-        };
-        // Nobody took it: the others will elect one when this node is gone.
-        let _ = self.node.host.clock().timeout(bounds::CONTROLLER_HAND_OVER_WAIT, taken).await;
     }
 }
 
@@ -264,6 +264,9 @@ fn checked_voters(config: &ControllerConfig) -> Result<BTreeMap<i32, String>, St
             return Err(StartError::NamedTwice(*id));
         }
     }
+    if voters.is_empty() {
+        return Ok(voters);
+    }
     if !voters.contains_key(&config.node_id) {
         return Err(StartError::NotAVoter(config.node_id));
     }
@@ -273,12 +276,39 @@ fn checked_voters(config: &ControllerConfig) -> Result<BTreeMap<i32, String>, St
     }
 }
 
+/// Where other controllers reach this one.
+fn advertised_address(
+    config: &ControllerConfig,
+    voters: &BTreeMap<i32, String>,
+) -> Result<String, StartError> {
+    let listens = config.listeners.first().map(|listen| listen.address.clone());
+    let given = voters.get(&config.node_id).or(config.joining.advertised_address.as_ref());
+    given.cloned().or(listens).ok_or(StartError::NoListener)
+}
+
+/// Who founds the quorum, as far as this node knows.
+fn founders(
+    config: &ControllerConfig,
+    voters: &BTreeMap<i32, String>,
+    first: Option<&BTreeMap<RaftId, Voter>>,
+    own_address: &str,
+) -> Founders {
+    match first {
+        Some(first) => Founders::named(first),
+        None if voters.is_empty() && config.joining.bootstrap_servers.is_empty() => {
+            Founders(BTreeMap::from([(config.node_id, (own_address.to_owned(), None))]))
+        }
+        None => Founders::given(voters),
+    }
+}
+
 async fn open_directory(
     host: &Host,
     config: &ControllerConfig,
-    is_sole_voter: bool,
+    voters: &BTreeMap<i32, String>,
 ) -> Result<Opened, StartError> {
     let entropy = host.entropy();
+    let is_sole_voter = voters.len() == 1 || voters.is_empty() && config.joining.bootstrap_servers.is_empty();
     let wanted = Wanted {
         metadata_dir: config.metadata_dir.clone(),
         node_id: config.node_id,

@@ -9,22 +9,22 @@ use std::sync::Arc;
 use bytes::Bytes;
 use protocol::header::{RequestHeader, encode_response_header};
 use protocol::messages::{
-    AllocateProducerIdsRequest, AlterConfigsRequest, AlterPartitionReassignmentsRequest,
+    AddRaftVoterRequest, AllocateProducerIdsRequest, AlterConfigsRequest, AlterPartitionReassignmentsRequest,
     AlterPartitionRequest, ApiVersionsRequest, AssignReplicasToDirsRequest, BrokerHeartbeatRequest,
     BrokerRegistrationRequest, ControllerRegistrationRequest, CreatePartitionsRequest, CreateTopicsRequest,
     DeleteTopicsRequest, DescribeClusterRequest, DescribeQuorumRequest, ElectLeadersRequest, EnvelopeRequest,
     FetchRequest, FetchSnapshotRequest, IncrementalAlterConfigsRequest, ListPartitionReassignmentsRequest,
-    UnregisterBrokerRequest, UpdateFeaturesRequest,
+    RemoveRaftVoterRequest, UnregisterBrokerRequest, UpdateFeaturesRequest, UpdateRaftVoterRequest,
 };
 use protocol::{ApiKey, DecodeError, Decoder, Encoder, Message, Request};
 use wire::{Api, Context, Reply, Table};
 
 use crate::handlers::{
-    allocate_producer_ids, alter_configs, alter_partition, alter_partition_reassignments, api_versions,
-    assign_replicas_to_dirs, broker_heartbeat, broker_registration, controller_registration,
+    add_raft_voter, allocate_producer_ids, alter_configs, alter_partition, alter_partition_reassignments,
+    api_versions, assign_replicas_to_dirs, broker_heartbeat, broker_registration, controller_registration,
     create_partitions, create_topics, delete_topics, describe_cluster, describe_quorum, elect_leaders,
     envelope, fetch, fetch_snapshot, incremental_alter_configs, list_partition_reassignments,
-    unregister_broker, update_features,
+    remove_raft_voter, unregister_broker, update_features, update_raft_voter,
 };
 use crate::node::Node;
 
@@ -53,6 +53,9 @@ pub fn table() -> Table<Node> {
         row::<AllocateProducerIdsRequest, _, _>(allocate_producer_ids::handle),
         row::<ControllerRegistrationRequest, _, _>(controller_registration::handle),
         row::<AssignReplicasToDirsRequest, _, _>(assign_replicas_to_dirs::handle),
+        row::<AddRaftVoterRequest, _, _>(add_raft_voter::handle),
+        row::<RemoveRaftVoterRequest, _, _>(remove_raft_voter::handle),
+        row::<UpdateRaftVoterRequest, _, _>(update_raft_voter::handle),
     ])
 }
 
@@ -90,6 +93,8 @@ pub async fn forwarded(
         }
         ApiKey::DescribeQuorum => run(describe_quorum::handle, node, cx, correlation_id, body).await,
         ApiKey::UpdateFeatures => run(update_features::handle, node, cx, correlation_id, body).await,
+        ApiKey::AddRaftVoter => run(add_raft_voter::handle, node, cx, correlation_id, body).await,
+        ApiKey::RemoveRaftVoter => run(remove_raft_voter::handle, node, cx, correlation_id, body).await,
         ApiKey::UnregisterBroker => run(unregister_broker::handle, node, cx, correlation_id, body).await,
         _ => return None,
     })

@@ -4,6 +4,7 @@
 //!   <metadata_dir>/meta.properties                  version, cluster.id, node.id, directory.id (as Kafka writes it)
 //!                  __cluster_metadata-0/.lock       held while the controller runs
 //!                  __cluster_metadata-0/weir/       the key-value store: Raft log, vote, snapshots
+//!                  __cluster_metadata-0/0...0-0...0.checkpoint    the first voters, if it was formatted for some (Kafka's file)
 //! ```
 //!
 //! **Invariant:** a directory without meta.properties is formatted here only when this node is the only voter, or when the
@@ -18,6 +19,11 @@ use host::{Fs, LockGuard};
 use protocol::Uuid;
 
 use crate::kv::{self, Kv, KvKind};
+use crate::raft::batches;
+use crate::raft::types::{Membership, RaftId, Voter};
+
+/// Kafka's name of a checkpoint that covers nothing.
+const FIRST_CHECKPOINT: &str = "00000000000000000000-0000000000.checkpoint";
 
 /// Why a metadata directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +38,8 @@ pub enum Error {
     Property { path: PathBuf, name: &'static str },
     #[error("{0} is not formatted: a node with other voters needs cluster.id, or `weir storage format`")]
     NotFormatted(PathBuf),
+    #[error("{path} does not tell the first voters: {why}")]
+    FirstVoters { path: PathBuf, why: String },
     #[error("{0} holds the metadata log of a Kafka controller, which cannot be taken over yet")]
     KafkaLog(PathBuf),
 }
@@ -54,6 +62,8 @@ pub struct Wanted {
 pub struct Opened {
     pub cluster_id: Uuid,
     pub directory_id: Uuid,
+    /// The voters that the directory was formatted for, if it was for some.
+    pub first_voters: Option<BTreeMap<RaftId, Voter>>,
     pub kv: Arc<dyn Kv>,
     pub lock: LockGuard,
 }
@@ -78,13 +88,47 @@ pub fn open(fs: &Fs, wanted: &Wanted) -> Result<Opened, Error> {
     })?;
     if !fs.exists(&store) {
         let names = fs.list(&dir).map_err(io(&dir))?;
-        if names.iter().any(|name| name.ends_with(".log") || name.ends_with(".checkpoint")) {
+        let is_log = |name: &&String| name.ends_with(".log") || name.ends_with(".checkpoint");
+        if names.iter().filter(is_log).any(|name| *name != FIRST_CHECKPOINT) {
             return Err(Error::KafkaLog(dir));
         }
     }
     let (cluster_id, directory_id) = identity(fs, wanted)?;
+    let first_voters = first_voters(fs, &dir.join(FIRST_CHECKPOINT))?;
     let kv = kv::open(fs, &store, wanted.kv).map_err(io(&store))?;
-    Ok(Opened { cluster_id, directory_id, kv, lock })
+    Ok(Opened { cluster_id, directory_id, first_voters, kv, lock })
+}
+
+fn first_voters(fs: &Fs, path: &Path) -> Result<Option<BTreeMap<RaftId, Voter>>, Error> {
+    if !fs.exists(path) {
+        return Ok(None);
+    }
+    let bytes = fs.read_to_end(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+    let voters = batches::first_voters(&bytes.into());
+    let bad = |e: batches::Error| Error::FirstVoters { path: path.to_owned(), why: e.to_string() };
+    voters.map(Some).map_err(bad)
+}
+
+/// Formats a directory for its first voters: of a node that is among them, the quorum is founded when it starts.
+///
+/// # Errors
+/// Of the disk.
+pub fn write_first_voters(
+    fs: &Fs,
+    metadata_dir: &Path,
+    voters: &BTreeMap<RaftId, Voter>,
+    timestamp_ms: i64,
+) -> io::Result<()> {
+    let members = Membership::new(vec![voters.keys().copied().collect()], voters.clone());
+    let members = members.expect("every voter has a node, and who formats names one at least");
+    let dir = log_dir(metadata_dir);
+    kv::create_dir_durably(fs, &dir)?;
+    fs.atomic_write(&dir.join(FIRST_CHECKPOINT), &batches::first_checkpoint(&members, timestamp_ms))?;
+    // The names of both directories too: who forgot them after a power cut would observe instead of voting.
+    for above in dir.ancestors().skip(1).take(2).filter(|above| !above.as_os_str().is_empty()) {
+        fs.sync_dir(above)?;
+    }
+    Ok(())
 }
 
 /// Cluster id and directory id from meta.properties, which is written if there is none.
@@ -124,7 +168,7 @@ fn identity(fs: &Fs, wanted: &Wanted) -> Result<(Uuid, Uuid), Error> {
     }
 }
 
-fn meta_properties(node_id: i32, cluster_id: Uuid, directory_id: Uuid) -> String {
+pub(crate) fn meta_properties(node_id: i32, cluster_id: Uuid, directory_id: Uuid) -> String {
     format!("#\ncluster.id={cluster_id}\ndirectory.id={directory_id}\nnode.id={node_id}\nversion=1\n")
 }
 

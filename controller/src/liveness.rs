@@ -111,6 +111,15 @@ impl Liveness {
         is_new
     }
 
+    /// The brokers that were heard of: id, the metadata that each has, and for how long it has been silent.
+    pub fn followers(&self, now: Instant) -> impl Iterator<Item = (i32, i64, Duration)> {
+        let heard = self.sessions.iter().filter(|(_, session)| !session.connections.is_empty());
+        heard.map(move |(id, session)| {
+            let left = if session.deadline > now { session.deadline - now } else { Duration::ZERO };
+            (*id, session.metadata_offset, self.timeout.saturating_sub(left))
+        })
+    }
+
     /// What heartbeats need to know.
     pub fn facts(&self, id: i32) -> HeartbeatFacts {
         let active = self.sessions.values().filter(|s| s.is_active);

@@ -1,7 +1,7 @@
 //! What the handlers of a controller share.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use host::Host;
@@ -13,6 +13,7 @@ use wire::{Context as RequestContext, Table};
 use crate::decide::{Context, Decision, Random, Refusal};
 use crate::liveness::Liveness;
 use crate::publisher::Publisher;
+use crate::raft::network::Addresses;
 use crate::raft::service::Service;
 use crate::raft::types::{Raft, RaftId};
 use crate::writer::{Active, Error, Writer};
@@ -24,6 +25,19 @@ pub struct Node {
     pub cluster_id: Uuid,
     /// Node ids and addresses of `controller.quorum.voters`.
     pub voters: BTreeMap<i32, String>,
+    /// `controller.quorum.bootstrap.servers`
+    pub bootstrap_servers: Vec<String>,
+    /// Name of the listener at which controllers find each other: the first.
+    pub listener_name: Str,
+    /// Where the other controllers reach this one.
+    pub advertised_address: String,
+    /// `controller.quorum.auto.join.enable`
+    pub auto_join: bool,
+    pub addresses: Arc<Addresses>,
+    /// Somebody asked for a change of the voters, and has no answer yet.
+    pub changing: AtomicBool,
+    /// Wakes the task that looks after the quorum.
+    pub tend_now: Notify,
     pub raft: Raft,
     pub service: Service,
     pub writer: Writer,
@@ -60,12 +74,14 @@ impl Node {
         let from_log = || {
             let metrics = self.raft.metrics();
             let membership = metrics.borrow_watched().membership_config.clone();
-            let mut nodes = membership.nodes();
-            nodes.find(|(id, _)| id.node == node).map(|(_, voter)| voter.address.clone())
+            // A node that lost its disk may be there twice: as the voter that it was, and as an observer.
+            let is_active = |id: &RaftId| metrics.borrow_watched().current_leader == Some(*id);
+            let named = membership.nodes().filter(|(id, _)| id.node == node);
+            let likely =
+                named.max_by_key(|(id, _)| (is_active(id), membership.voter_ids().any(|v| v == **id)));
+            likely.map(|(_, voter)| voter.address.clone())
         };
-        let address = self.voters.get(&node).cloned().or_else(from_log)?;
-        let (host, port) = address.rsplit_once(':')?;
-        Some((Str::from(host.trim_start_matches('[').trim_end_matches(']')), port.parse().ok()?))
+        host_and_port(&self.voters.get(&node).cloned().or_else(from_log)?)
     }
 
     /// A broker was heard of on a connection, which is watched from now on: when it ends, the broker has a moment to come
@@ -84,6 +100,12 @@ impl Node {
             });
         }
     }
+}
+
+/// Host and port of `host:port`.
+pub fn host_and_port(address: &str) -> Option<(Str, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
+    Some((Str::from(host.trim_start_matches('[').trim_end_matches(']')), port.parse().ok()?))
 }
 
 /// Code and message of a failed operation, as answers carry them.

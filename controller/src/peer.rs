@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use host::Host;
 use protocol::messages::EnvelopeRequest;
-use protocol::{ErrorCode, Str, bounds};
+use protocol::{ErrorCode, Request, Str, bounds};
 use wire::client::{Connection, ConnectionOptions};
 
 const VERSION: i16 = 0;
@@ -26,6 +26,10 @@ pub struct Peer {
 impl Peer {
     pub fn new(host: &Host, address: String) -> Peer {
         Peer { host: host.clone(), address, connection: None }
+    }
+
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     /// Sends `request` and waits for its answer, no longer than `limit`.
@@ -64,5 +68,18 @@ impl Peer {
             ..ConnectionOptions::default()
         };
         Ok(Connection::start(&self.host, stream, &self.address, options))
+    }
+
+    /// Sends one of Kafka's own requests, on a connection of its own.
+    pub async fn request<R: Request>(&self, request: &R, limit: Duration) -> io::Result<R::Response> {
+        let called = async {
+            let connection = self.connect().await?;
+            connection.call(*R::VERSIONS.end(), request).await.map_err(io::Error::other)
+        };
+        self.host
+            .clock()
+            .timeout(limit, called)
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
     }
 }

@@ -5,7 +5,11 @@
 //!   log is empty, this is the only voter -> found the quorum
 //!   log is empty, lowest voter id --------> ask all others who they are; once *all* have answered, and none has a log: found it
 //!   log is empty, any other voter --------> wait to be told
+//!   not among the first voters -----------> an observer of somebody else's quorum (`voters`)
 //! ```
+//!
+//! The first voters are those of `controller.quorum.voters`, or those that the directory was formatted for, which are then
+//! named by their directory ids too.
 //!
 //! **Invariant:** a quorum is founded once. The founder has heard every voter say that it has no log, so no directory that
 //! ever voted is left out; a voter that comes back with an empty directory meets others that have a log, and waits.
@@ -29,8 +33,30 @@ pub struct Quorum {
     pub raft: Raft,
     pub id: RaftId,
     pub cluster_id: Uuid,
-    /// Node ids and addresses of all voters, this one too.
-    pub voters: BTreeMap<i32, String>,
+    pub founders: Founders,
+}
+
+/// The first voters by node id: where each listens, and its directory id if that is known beforehand. None at all for a
+/// node that is to observe.
+#[derive(Clone, Debug, Default)]
+pub struct Founders(pub BTreeMap<i32, (String, Option<Uuid>)>);
+
+impl Founders {
+    /// The voters of `controller.quorum.voters`.
+    pub fn given(voters: &BTreeMap<i32, String>) -> Founders {
+        Founders(voters.iter().map(|(node, address)| (*node, (address.clone(), None))).collect())
+    }
+
+    /// The voters that a directory was formatted for.
+    pub fn named(voters: &BTreeMap<RaftId, Voter>) -> Founders {
+        let named = |(id, voter): (&RaftId, &Voter)| (id.node, (voter.address.clone(), Some(id.directory)));
+        Founders(voters.iter().map(named).collect())
+    }
+
+    fn is(&self, id: &RaftId) -> bool {
+        let directory = self.0.get(&id.node).map(|(_, directory)| *directory);
+        directory.is_some_and(|directory| directory.is_none_or(|directory| directory == id.directory))
+    }
 }
 
 impl Quorum {
@@ -41,15 +67,14 @@ impl Quorum {
             // Raft has stopped, and says so itself.
             Err(_) => return,
         };
-        let is_sole_voter = self.voters.len() == 1;
         if initialized {
-            if is_sole_voter {
+            if self.raft.voter_ids().eq([self.id]) {
                 // There is nobody to wait for: do not wait for a tick either.
                 self.log_failure(self.raft.trigger().elect(false).await.err());
             }
             return;
         }
-        if self.voters.keys().next() != Some(&self.id.node) {
+        if self.founders.0.keys().next() != Some(&self.id.node) || !self.founders.is(&self.id) {
             return;
         }
         if let Some(members) = self.gather().await {
@@ -67,25 +92,25 @@ impl Quorum {
     /// The ids of all voters, once each has said that it has no log; None if one has.
     async fn gather(&self) -> Option<BTreeMap<RaftId, Voter>> {
         let mut known = BTreeMap::from([(self.id.node, self.id)]);
-        while known.len() < self.voters.len() {
-            for (node, address) in &self.voters {
+        while known.len() < self.founders.0.len() {
+            for (node, (address, _)) in &self.founders.0 {
                 if known.contains_key(node) {
                     continue;
                 }
                 match hello(&self.host, address, self.cluster_id, self.id, ANSWER_LIMIT).await {
                     Ok((_, true)) => return None,
-                    Ok((id, false)) if id.node == *node => {
+                    Ok((id, false)) if id.node == *node && self.founders.is(&id) => {
                         known.insert(*node, id);
                     }
                     Ok((id, false)) => tracing::warn!(%address, "voter {node} should be here, and {id} is"),
                     Err(error) => tracing::debug!(%address, %error, "a voter does not answer yet"),
                 }
             }
-            if known.len() < self.voters.len() {
+            if known.len() < self.founders.0.len() {
                 self.host.clock().sleep(ROUND).await;
             }
         }
-        let voter = |(node, id)| (id, Voter { address: self.voters[&node].clone() });
+        let voter = |(node, id)| (id, Voter { address: self.founders.0[&node].0.clone() });
         Some(known.into_iter().map(voter).collect())
     }
 }

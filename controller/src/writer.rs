@@ -4,6 +4,7 @@
 //!   operations (bounded) --> decide(committed + proposed) --> one Proposal --> Raft --> apply --> answers
 //!                                  ^                              |
 //!                                  '---- image after it <---------'          at most 2 proposals on their way
+//!   changes of the quorum (one at a time) --> an entry of its own, in the same order
 //! ```
 //!
 //! **Invariant:** every decision sees the committed image plus everything proposed before it, and becomes part of the log
@@ -18,15 +19,15 @@ use std::task::Poll;
 use bytes::Bytes;
 use host::Host;
 use metadata::{Delta, Image, Record, record};
-use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver as _;
+use openraft::{ChangeMembers, EntryPayload, Precondition, ServerState};
 use protocol::{ErrorCode, bounds};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::decide::{Context, Decision, Random, Refusal, Settings, bootstrap_records};
 use crate::publisher::Publisher;
 use crate::raft::batches::{self, Stamp};
-use crate::raft::types::{Proposal, Raft, RaftId};
+use crate::raft::types::{Applied, Membership, Proposal, Raft, RaftId, TypeConfig, Voter};
 
 /// Why an operation was not done, or is not known to be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,6 +63,8 @@ pub struct Active {
     pub here: bool,
 }
 
+type Written = openraft::raft::ClientWriteResponse<TypeConfig>;
+type WriteError = openraft::errors::RaftError<TypeConfig, openraft::errors::ClientWriteError<TypeConfig>>;
 type Decide = Box<dyn FnOnce(&Context<'_>, &mut Random<'_>) -> Decided + Send>;
 type Answer = Box<dyn FnOnce(Result<i64, Error>) + Send>;
 
@@ -77,11 +80,31 @@ struct Operation {
     refuse: oneshot::Sender<Error>,
 }
 
+/// A change of the quorum itself.
+#[derive(Clone, Debug, PartialEq)]
+pub enum QuorumChange {
+    /// Who votes and who observes from now on; one voter more or less at most.
+    Members(Membership),
+    /// Somebody listens elsewhere.
+    Address(RaftId, Voter),
+    /// `kraft.version`.
+    Level(i16),
+}
+
+type DecideChange = Box<dyn FnOnce(&Membership, &Image) -> Result<Option<QuorumChange>, Refusal> + Send>;
+
+/// A change of the quorum in the queue.
+struct Change {
+    decide: DecideChange,
+    answer: Answer,
+}
+
 /// Hands operations to the writer. Cheap to clone.
 #[derive(Clone)]
 pub struct Writer {
     host: Host,
     operations: mpsc::Sender<Operation>,
+    changes: mpsc::Sender<Change>,
 }
 
 impl Writer {
@@ -95,6 +118,7 @@ impl Writer {
         active: watch::Sender<Active>,
     ) -> Writer {
         let (operations, queue) = mpsc::channel(bounds::CONTROLLER_OPERATIONS_MAX);
+        let (changes, asked) = mpsc::channel(bounds::CONTROLLER_QUORUM_CHANGES_MAX);
         let (completions, completed) = mpsc::channel(bounds::CONTROLLER_PROPOSALS_IN_FLIGHT_MAX);
         let state = State {
             host: host.clone(),
@@ -106,12 +130,34 @@ impl Writer {
             standing: None,
             led: None,
             in_flight: BTreeMap::new(),
+            changing: None,
             next_proposal: 0,
             turn: oneshot::channel().1,
             completions,
         };
-        host.spawn("controller writer", state.run(queue, completed));
-        Writer { host: host.clone(), operations }
+        host.spawn("controller writer", state.run(queue, asked, completed));
+        Writer { host: host.clone(), operations, changes }
+    }
+
+    /// Changes the quorum; answers when that is committed and applied, or when there is nothing to change.
+    ///
+    /// Dropping the future does not take the change back.
+    pub async fn change_quorum(
+        &self,
+        decide: impl FnOnce(&Membership, &Image) -> Result<Option<QuorumChange>, Refusal> + Send + 'static,
+    ) -> Result<(), Error> {
+        let (sender, answered) = oneshot::channel();
+        let answer: Answer = Box::new(move |outcome| {
+            // Whoever gave up waiting does not need the answer.
+            let _ = sender.send(outcome.map(drop));
+        });
+        self.changes.try_send(Change { decide: Box::new(decide), answer }).map_err(|e| match e {
+            mpsc::error::TrySendError::Full(_) => Error::Busy,
+            mpsc::error::TrySendError::Closed(_) => Error::NotController,
+        })?;
+        let outcome = async move { answered.await.unwrap_or(Err(Error::NotController)) };
+        let limit = bounds::CONTROLLER_OPERATION_TIMEOUT;
+        self.host.clock().timeout(limit, outcome).await.unwrap_or(Err(Error::TimedOut))
     }
 
     /// Decides, commits and applies; then gives the answer and the end offset of the metadata that holds it.
@@ -193,6 +239,12 @@ impl Draft {
         self.delta.skip_offsets(1);
     }
 
+    /// Finalizes a level of `kraft.version`.
+    fn raise(&mut self, level: i16, stamp: Stamp) {
+        self.control(batches::kraft_version(self.delta.image().end_offset, stamp, level));
+        self.delta.set_kraft_version(level);
+    }
+
     fn add(&mut self, records: &[Record]) {
         for record in records {
             self.delta.apply(record);
@@ -240,6 +292,8 @@ struct State {
     /// The term whose leader change was proposed already.
     led: Option<u64>,
     in_flight: BTreeMap<u64, Vec<Answer>>,
+    /// The proposal that changes the quorum: one at a time.
+    changing: Option<u64>,
     next_proposal: u64,
     /// Tells that Raft has the last proposal, or will not get it.
     turn: oneshot::Receiver<()>,
@@ -250,6 +304,7 @@ struct State {
 enum Event {
     Leadership,
     Completed(u64, Option<i64>),
+    Change(Option<Change>),
     Operation(Option<Operation>),
 }
 
@@ -257,6 +312,7 @@ impl State {
     async fn run(
         mut self,
         mut queue: mpsc::Receiver<Operation>,
+        mut changes: mpsc::Receiver<Change>,
         mut completed: mpsc::Receiver<(u64, Option<i64>)>,
     ) {
         let mut metrics = self.raft.metrics();
@@ -271,13 +327,15 @@ impl State {
                     Err(_) => break,
                 },
                 Some((proposal, end_offset)) = completed.recv() => Event::Completed(proposal, end_offset),
+                change = changes.recv(), if room && self.changing.is_none() => Event::Change(change),
                 operation = queue.recv(), if room => Event::Operation(operation),
             };
             match event {
                 Event::Leadership => {}
                 Event::Completed(proposal, end_offset) => self.complete(proposal, end_offset),
+                Event::Change(Some(change)) => self.take_change(change),
                 Event::Operation(Some(first)) => self.take(first, &mut queue),
-                Event::Operation(None) => break,
+                Event::Change(None) | Event::Operation(None) => break,
             }
         }
         self.stand_down();
@@ -325,6 +383,9 @@ impl State {
         let mut draft = self.standing.as_ref().expect("it was set above").draft();
         draft.control(batches::leader_change(draft.base_offset, stamp, self.id.node, &voters));
         if draft.delta.image().features.iter().next().is_none() {
+            if self.settings.dynamic_quorum {
+                draft.raise(batches::DYNAMIC_VOTERS, stamp);
+            }
             let context = Context { image: draft.delta.image(), settings: &self.settings };
             let records = bootstrap_records(&context);
             draft.add(&records);
@@ -380,24 +441,69 @@ impl State {
         let term = self.standing.as_ref().expect("only the active controller proposes").term;
         let (proposal, image) = draft.finish(term, self.stamp(term));
         self.standing = Some(Standing { term, image });
+        let raft = self.raft.clone();
+        self.submit(answers, async move { raft.client_write(proposal).await });
+    }
+
+    /// Decides a change of the quorum against who is in it now, and proposes it as an entry of its own.
+    fn take_change(&mut self, Change { decide, answer }: Change) {
+        let Some(standing) = &self.standing else {
+            return answer(Err(Error::NotController));
+        };
+        let (term, mut delta) = (standing.term, Delta::new(&standing.image));
+        let members = self.raft.metrics().borrow_watched().membership_config.clone();
+        let change = match decide(members.membership(), &standing.image) {
+            Ok(Some(change)) => change,
+            Ok(None) => return answer(Ok(standing.image.end_offset)),
+            Err(refusal) => return answer(Err(refusal.into())),
+        };
+        self.changing = Some(self.next_proposal);
+        let raft = self.raft.clone();
+        // What was decided against other members must not become an entry.
+        let only_after = [Precondition::LastMembershipLogId { last_membership_log_id: *members.log_id() }];
+        match change {
+            QuorumChange::Level(level) => {
+                let mut draft = standing.draft();
+                draft.raise(level, self.stamp(term));
+                return self.propose(draft, vec![answer]);
+            }
+            QuorumChange::Members(members) => self.submit(vec![answer], async move {
+                raft.append_membership(members, EntryPayload::Blank, only_after).await
+            }),
+            QuorumChange::Address(id, voter) => self.submit(vec![answer], async move {
+                let moved = ChangeMembers::SetNodes(BTreeMap::from([(id, voter)]));
+                raft.change_membership(moved, true).await
+            }),
+        }
+        // Its records are those that every voter makes of a membership.
+        delta.skip_offsets(batches::RECORDS_OF_MEMBERSHIP);
+        self.standing = Some(Standing { term, image: delta.finish() });
+    }
+
+    /// Hands an entry to Raft, after those before it; its answers wait until it is applied.
+    fn submit(
+        &mut self,
+        answers: Vec<Answer>,
+        write: impl Future<Output = Result<Written, WriteError>> + Send + 'static,
+    ) {
         let number = self.next_proposal;
         self.next_proposal += 1;
         self.in_flight.insert(number, answers);
-        let (raft, completions) = (self.raft.clone(), self.completions.clone());
+        let completions = self.completions.clone();
         let (handed_over, next_turn) = oneshot::channel();
         let turn = std::mem::replace(&mut self.turn, next_turn);
         self.host.spawn("controller proposal", async move {
             // In order: of two tasks either may run first, and a proposal that overtakes another is refused by its base offset.
             let _ = turn.await;
-            let mut writing = std::pin::pin!(raft.client_write(proposal));
+            let mut writing = std::pin::pin!(write);
             let first = std::future::poll_fn(|cx| Poll::Ready(writing.as_mut().poll(cx))).await;
             let _ = handed_over.send(());
             let written = match first {
                 Poll::Ready(written) => written,
                 Poll::Pending => writing.await,
             };
-            let end_offset = match written {
-                Ok(response) if response.data.accepted => Some(response.data.end_offset),
+            let end_offset = match written.map(|written| written.data) {
+                Ok(Applied { accepted: true, end_offset }) => Some(end_offset),
                 Ok(_) => None,
                 Err(error) => {
                     tracing::info!(%error, "a proposal was not committed");
@@ -411,6 +517,7 @@ impl State {
 
     fn complete(&mut self, proposal: u64, end_offset: Option<i64>) {
         let answers = self.in_flight.remove(&proposal).unwrap_or_default();
+        self.changing = self.changing.filter(|changing| *changing != proposal);
         match end_offset {
             Some(end_offset) => answers.into_iter().for_each(|answer| answer(Ok(end_offset))),
             None => {

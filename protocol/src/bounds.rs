@@ -60,6 +60,14 @@ pub const RECORD_ERRORS_MAX: usize = 1000;
 
 /// Operations that wait for the single writer; more are refused with a retriable error.
 pub const CONTROLLER_OPERATIONS_MAX: usize = 4 * 1024;
+/// Changes of the quorum that wait for the writer: one is made at a time.
+pub const CONTROLLER_QUORUM_CHANGES_MAX: usize = 16;
+/// How long a controller that is to vote may take to catch up; who asked may ask again.
+pub const CONTROLLER_VOTER_CATCH_UP_WAIT: Duration = Duration::from_secs(20);
+/// Controllers that follow the metadata log without a vote.
+pub const CONTROLLER_OBSERVERS_MAX: usize = 32;
+/// An observer that was silent for so long is forgotten, as by Kafka's leaders.
+pub const CONTROLLER_OBSERVER_SESSION: Duration = Duration::from_secs(300);
 /// Records of one proposal (one Raft entry, one batch). Kafka's limit on an atomic change of metadata.
 pub const CONTROLLER_PROPOSAL_RECORDS_MAX: usize = 10_000;
 /// Bytes of the records of one proposal, before it is closed and the next one is begun.

@@ -104,6 +104,7 @@ fn run_controller(node: &Node) {
     let config = ControllerConfig {
         node_id: 1,
         voters: vec![(1, "c1:9093".to_owned())],
+        joining: Default::default(),
         listeners: vec![listen],
         metadata_dir: PathBuf::from("/data"),
         cluster_id: Some(CLUSTER_ID),

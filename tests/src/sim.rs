@@ -139,6 +139,7 @@ impl Cluster {
         let config = ControllerConfig {
             node_id: id,
             voters: self.voters(),
+            joining: Default::default(),
             listeners: vec![listen],
             metadata_dir: PathBuf::from("/data"),
             cluster_id: Some(CLUSTER_ID),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker::{Broker, BrokerConfig, ControllerEndpoints, HttpAddress, QuorumSource};
-use controller::{Controller, ControllerConfig, KvKind, Listen};
+use controller::{Controller, ControllerConfig, Joining, KvKind, Listen};
 use host::Host;
 use protocol::config::{
     self, Configs, Endpoint, EndpointError, SecurityProtocol, SecurityProtocols, parse_listeners,
@@ -64,7 +64,7 @@ pub(crate) struct Plan {
     broker: Option<BrokerConfig>,
     cluster_id: Option<Uuid>,
     controller: Option<ControllerConfig>,
-    voters: Vec<(i32, String)>,
+    quorum: Quorum,
     /// `weir.http.address`
     http_address: Option<HttpAddress>,
 }
@@ -130,11 +130,11 @@ impl Plan {
             map.of(&listener.name).map_err(|e| e.to_string())?;
         }
         let is_controller = roles.iter().any(|r| r == "controller");
-        let voters = voters(&configs, &values, &listeners, &controller_names)?;
+        let quorum = Quorum::new(&configs, &values, &listeners, &controller_names)?;
         let cluster_id = values.get(CLUSTER_ID).map(|id| id.parse::<Uuid>());
         let cluster_id = cluster_id.transpose().map_err(|e| format!("{CLUSTER_ID}: {e}"))?;
         let controller = if is_controller {
-            let own = controller_config(&configs, &values, &listeners, &controller_names, &map, &voters)?;
+            let own = controller_config(&configs, &values, &listeners, &controller_names, &map, &quorum)?;
             Some(ControllerConfig { cluster_id, ..own })
         } else {
             None
@@ -144,12 +144,17 @@ impl Plan {
             true => Some(BrokerConfig::from_server(configs).map_err(|e| e.to_string())?),
             false => None,
         };
-        Ok(Plan { broker, cluster_id, controller, voters, http_address })
+        Ok(Plan { broker, cluster_id, controller, quorum, http_address })
     }
 
     pub(crate) fn node_id(&self) -> i32 {
         let broker = self.broker.as_ref().map(|broker| broker.node_id);
         broker.or(self.controller.as_ref().map(|controller| controller.node_id)).expect("a node has a role")
+    }
+
+    /// The controller that this node is to be.
+    pub(crate) fn controller(&self) -> Option<&ControllerConfig> {
+        self.controller.as_ref()
     }
 
     /// Those of the broker's logs and of the metadata log, each once.
@@ -182,25 +187,93 @@ fn log_dirs(configs: &Configs) -> Vec<String> {
     items(configs, name).into_iter().filter(|d| !d.trim().is_empty()).collect()
 }
 
-/// `controller.quorum.voters`; a lone controller that names none is its own quorum.
-fn voters(
-    configs: &Configs,
+/// The controllers that the settings name.
+pub(crate) struct Quorum {
+    /// `controller.quorum.voters`
+    voters: Vec<(i32, String)>,
+    /// `controller.quorum.bootstrap.servers`
+    bootstrap: Vec<String>,
+    /// Id and address of this node, if it is a controller: it is asked first.
+    own: Option<(i32, String)>,
+}
+
+impl Quorum {
+    /// A lone controller that names nobody is its own quorum.
+    fn new(
+        configs: &Configs,
+        values: &BTreeMap<String, String>,
+        listeners: &[Endpoint],
+        controller_names: &[String],
+    ) -> Result<Quorum, Failure> {
+        let voters = parse_voters(values.get("controller.quorum.voters").map_or("", String::as_str));
+        let voters = voters.map_err(|e| e.to_string())?;
+        if voters.is_empty() && values.get("controller.quorum.voters").is_some_and(|v| !v.trim().is_empty()) {
+            return Err("controller.quorum.voters names no voter; id@host:port is expected".to_owned());
+        }
+        let servers = items(configs, BOOTSTRAP_SERVERS).join(",");
+        let bootstrap = config::parse_addresses(BOOTSTRAP_SERVERS, &servers).map_err(|e| e.to_string())?;
+        let own = listeners.iter().find(|l| controller_names.contains(&l.name));
+        let own = own.map(|listener| (configs.int("node.id"), listener.local_address()));
+        if voters.is_empty() && bootstrap.is_empty() && own.is_none() {
+            return Err(format!(
+                "controller.quorum.voters must name the controllers: id@host:port,... or {BOOTSTRAP_SERVERS} some of them: \
+                 host:port,..."
+            ));
+        }
+        Ok(Quorum { voters, bootstrap, own })
+    }
+
+    /// A controller of this process is reached by a stream in memory, the others by their addresses: the calls are the same.
+    fn endpoints(&self, controller: Option<&Arc<Controller>>) -> ControllerEndpoints {
+        let own = self.own.as_ref().filter(|_| controller.is_some());
+        let is_named = own.is_some_and(|(own, _)| self.voters.iter().any(|(id, _)| id == own));
+        let unnamed = own.filter(|_| !is_named);
+        let known = self.voters.iter().chain(unnamed).fold(
+            ControllerEndpoints::default(),
+            |endpoints, (id, address)| match controller {
+                Some(controller) if own.is_some_and(|(own, _)| own == id) => {
+                    endpoints.through(*id, within(controller, address))
+                }
+                _ => endpoints.address(*id, address),
+            },
+        );
+        let servers = self.bootstrap.iter().filter(|_| self.voters.is_empty());
+        servers.fold(known, |endpoints, address| endpoints.bootstrap(address))
+    }
+}
+
+const BOOTSTRAP_SERVERS: &str = "controller.quorum.bootstrap.servers";
+
+/// A controller of this process.
+fn within(controller: &Arc<Controller>, address: &str) -> Target {
+    let controller = Arc::clone(controller);
+    let connect = move || -> BoxFuture<'static, std::io::Result<host::Stream>> {
+        let stream = controller.connect();
+        Box::pin(std::future::ready(Ok(stream)))
+    };
+    Target::Through(Arc::from(address), Arc::new(connect))
+}
+
+/// Where other controllers reach the one of this process: its first listener, as it is advertised.
+fn advertised_address(
     values: &BTreeMap<String, String>,
     listeners: &[Endpoint],
-    controller_names: &[String],
-) -> Result<Vec<(i32, String)>, Failure> {
-    let given = parse_voters(values.get("controller.quorum.voters").map_or("", String::as_str));
-    let given = given.map_err(|e| e.to_string())?;
-    if !given.is_empty() {
-        return Ok(given);
-    }
-    if values.get("controller.quorum.voters").is_some_and(|v| !v.trim().is_empty()) {
-        return Err("controller.quorum.voters names no voter; id@host:port is expected".to_owned());
-    }
-    let own = listeners.iter().find(|l| controller_names.contains(&l.name));
-    match own {
-        Some(listener) => Ok(vec![(configs.int("node.id"), listener.local_address())]),
-        None => Err("controller.quorum.voters must name the controllers: id@host:port,...".to_owned()),
+    names: &[String],
+    quorum: &Quorum,
+) -> Result<Option<String>, Failure> {
+    let text = values.get("advertised.listeners").map_or("", String::as_str);
+    let advertised = parse_listeners("advertised.listeners", text).map_err(|e| e.to_string())?;
+    let own = listeners.iter().find(|listener| names.contains(&listener.name));
+    let told = own.map(|own| advertised.iter().find(|told| told.name == own.name).unwrap_or(own));
+    match told {
+        // 127.0.0.1 would be each of the others.
+        Some(told) if told.is_everywhere() && !quorum.bootstrap.is_empty() => {
+            let name = &told.name;
+            Err(format!(
+                "advertised.listeners must say where others reach this controller: {name}://host:port"
+            ))
+        }
+        told => Ok(told.map(Endpoint::local_address)),
     }
 }
 
@@ -210,7 +283,7 @@ fn controller_config(
     listeners: &[Endpoint],
     names: &[String],
     map: &SecurityProtocols,
-    voters: &[(i32, String)],
+    quorum: &Quorum,
 ) -> Result<ControllerConfig, Failure> {
     let mut listen = Vec::new();
     for listener in listeners.iter().filter(|l| names.contains(&l.name)) {
@@ -232,7 +305,12 @@ fn controller_config(
     let first = log_dirs(configs).into_iter().next();
     Ok(ControllerConfig {
         node_id: configs.int("node.id"),
-        voters: voters.to_vec(),
+        voters: quorum.voters.clone(),
+        joining: Joining {
+            bootstrap_servers: quorum.bootstrap.clone(),
+            advertised_address: advertised_address(values, listeners, names, quorum)?,
+            auto_join: configs.bool("controller.quorum.auto.join.enable"),
+        },
         listeners: listen,
         metadata_dir: PathBuf::from(dir.or(first).unwrap_or_else(|| "weir-data".to_owned())),
         cluster_id: None,
@@ -262,7 +340,7 @@ async fn serve(host: Host, plan: Plan) -> Result<(), Failure> {
     }
     // A broker that does not start is no reason to leave the controller's store open.
     let ended =
-        serve_broker(&host, plan.broker, plan.cluster_id, &plan.voters, controller.as_ref(), quorum).await;
+        serve_broker(&host, plan.broker, plan.cluster_id, &plan.quorum, controller.as_ref(), quorum).await;
     if let Some(controller) = &controller {
         controller.stop().await;
     }
@@ -274,14 +352,14 @@ async fn serve_broker(
     host: &Host,
     config: Option<BrokerConfig>,
     cluster_id: Option<Uuid>,
-    voters: &[(i32, String)],
+    controllers: &Quorum,
     controller: Option<&Arc<Controller>>,
     quorum: Option<QuorumSource>,
 ) -> Result<(), Failure> {
     let broker = match config {
         Some(mut config) => {
             config.cluster_id = controller.map(|c| c.cluster_id()).or(cluster_id);
-            let endpoints = endpoints_of(voters, config.node_id, controller);
+            let endpoints = controllers.endpoints(controller);
             let broker = Broker::start(host, config, endpoints).await.map_err(|e| e.to_string())?;
             quorum.into_iter().for_each(|quorum| broker.tell_of_quorum(quorum));
             Some(broker)
@@ -293,25 +371,6 @@ async fn serve_broker(
         broker.stop().await;
     }
     ended
-}
-
-/// A controller of this process is reached by a stream in memory, the others by their addresses: the calls are the same.
-fn endpoints_of(
-    voters: &[(i32, String)],
-    own: i32,
-    controller: Option<&Arc<Controller>>,
-) -> ControllerEndpoints {
-    voters.iter().fold(ControllerEndpoints::default(), |endpoints, (id, address)| match controller {
-        Some(controller) if *id == own => {
-            let controller = Arc::clone(controller);
-            let connect = move || -> BoxFuture<'static, std::io::Result<host::Stream>> {
-                let stream = controller.connect();
-                Box::pin(std::future::ready(Ok(stream)))
-            };
-            endpoints.through(*id, Target::Through(Arc::from(address.as_str()), Arc::new(connect)))
-        }
-        _ => endpoints.address(*id, address),
-    })
 }
 
 /// Until a signal asks to stop, or a part of the node cannot go on.

@@ -63,7 +63,12 @@ pub async fn follow(
             Ok(()) => publish(&link, &metadata, &replicas, &groups, &mut position).await,
             Err(error) => {
                 match &error {
-                    Error::Log(MetadataLogError::NotActive { hint }) => link.is_not_active(id, *hint),
+                    Error::Log(MetadataLogError::NotActive { hint, address }) => {
+                        if let (Some(leader), Some(address)) = (hint, address) {
+                            link.learn(*leader, address);
+                        }
+                        link.is_not_active(id, *hint);
+                    }
                     Error::Log(MetadataLogError::Call(_)) => link.is_not_active(id, None),
                     // Said once: it is tried again, many times a second.
                     other if other.to_string() != told => {
@@ -107,7 +112,8 @@ async fn publish(
 }
 
 async fn step(link: &ControllerLink, id: i32, position: &mut Position) -> Result<(), Error> {
-    let session = link.lines(id).follow.session().await?;
+    let lines = link.lines(id);
+    let session = lines.follow.session().await?;
     let log = MetadataLog::new(session, Some(link.identity.cluster_id.clone()));
     // While it starts, the registration's answer may come after its record was read, and nothing else says so.
     let is_known = link.knows_registration(position.image.end_offset);
@@ -147,6 +153,9 @@ fn apply_batches(delta: &mut Delta, records: Bytes) -> Result<Option<i32>, Error
         batch.check_crc()?;
         epoch = Some(batch.header.leader_epoch.0);
         if batch.header.is_control() {
+            if let Some(level) = metadata::record::kraft_version(&batch)? {
+                delta.set_kraft_version(level);
+            }
             delta.skip_offsets(next - end);
             continue;
         }
@@ -167,17 +176,19 @@ fn decode(value: Option<Bytes>) -> Result<Record, Error> {
 
 fn read_snapshot(bytes: Bytes, end_offset: i64) -> Result<Image, Error> {
     let mut records = Vec::new();
+    let mut kraft_version = 0;
     for batch in batches(bytes) {
         let batch = batch?;
         batch.check_crc()?;
         if batch.header.is_control() {
+            kraft_version = metadata::record::kraft_version(&batch)?.unwrap_or(kraft_version);
             continue;
         }
         for record in batch.records(bounds::DECOMPRESSED_BATCH_BYTES_MAX)? {
             records.push(decode(record?.value)?);
         }
     }
-    Ok(Image::from_snapshot(&records, end_offset))
+    Ok(Image::from_snapshot(&records, end_offset).with_kraft_version(kraft_version))
 }
 
 /// What may differ between two images that are not joined by records: all topics and brokers. Configs are told apart by the

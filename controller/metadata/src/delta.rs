@@ -6,12 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use protocol::Uuid;
+use protocol::batch::Batch;
 use protocol::messages::{ClearElrRecord, FeatureLevelRecord, PartitionChangeRecord, PartitionRecord};
+use protocol::{Str, Uuid};
 
 use crate::configs::{ConfigResource, ResourceType};
-use crate::features::METADATA_VERSION;
-use crate::{Image, MetadataVersion, Partition, Record};
+use crate::features::{KRAFT_VERSION, METADATA_VERSION};
+use crate::{Image, MetadataVersion, Partition, Record, record};
 
 /// An image in the making.
 #[derive(Clone, Debug)]
@@ -78,6 +79,26 @@ impl Delta {
     pub fn skip_offsets(&mut self, count: i64) {
         assert!(count >= 0, "offsets only grow");
         self.image.end_offset += count;
+    }
+
+    /// Applies the control records of a batch at `image().end_offset`: the quorum's own, of which only its level is metadata.
+    ///
+    /// # Errors
+    /// A batch that cannot be read, and a level that this release does not support.
+    pub fn apply_control(&mut self, batch: &Batch) -> Result<(), record::Error> {
+        if let Some(level) = record::kraft_version(batch)? {
+            self.set_kraft_version(level);
+        }
+        self.skip_offsets(batch.header.next_offset() - batch.header.base_offset);
+        Ok(())
+    }
+
+    /// `kraft.version`, which a control record finalizes and not a FeatureLevelRecord.
+    pub fn set_kraft_version(&mut self, level: i16) {
+        if self.image.features.level(KRAFT_VERSION) != level {
+            Arc::make_mut(&mut self.image.features).set(&Str::from_static(KRAFT_VERSION), level);
+            self.changes.features = true;
+        }
     }
 
     /// Applies the record at `image().end_offset`.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use protocol::messages::{FeatureLevelRecord, ProducerIdsRecord};
 
-use crate::features::METADATA_VERSION;
+use crate::features::{KRAFT_VERSION, METADATA_VERSION};
 use crate::{
     Acls, ClientQuotas, Cluster, Configs, DelegationTokens, Delta, Features, Record, ScramCredentials, Topics,
 };
@@ -61,13 +61,21 @@ impl Image {
         Image { end_offset, ..Image::default().with(records) }
     }
 
+    /// The same state under another level of the quorum's protocol, which no record of a snapshot tells.
+    #[must_use]
+    pub fn with_kraft_version(&self, level: i16) -> Image {
+        let mut delta = Delta::new(self);
+        delta.set_kraft_version(level);
+        delta.finish()
+    }
+
     /// A metadata transaction is open: the state is not yet one to act on.
     pub fn is_in_transaction(&self) -> bool {
         self.before_transaction.is_some()
     }
 
-    /// The records that make this image from nothing, in Kafka's order: a snapshot. Levels come first, since they decide
-    /// how the rest is read.
+    /// The records that make this image from nothing but the level of the quorum's protocol, in Kafka's order: a snapshot.
+    /// Levels come first, since they decide how the rest is read.
     ///
     /// # Panics
     /// Inside a metadata transaction: that state may still be taken back.
@@ -79,8 +87,12 @@ impl Image {
             feature_level,
             ..FeatureLevelRecord::default()
         };
-        let (metadata, others): (Vec<_>, Vec<_>) =
-            self.features.iter().partition(|(name, _)| **name == *METADATA_VERSION);
+        // A control record of the quorum tells its level.
+        let (metadata, others): (Vec<_>, Vec<_>) = self
+            .features
+            .iter()
+            .filter(|(name, _)| **name != *KRAFT_VERSION)
+            .partition(|(name, _)| **name == *METADATA_VERSION);
         let features = metadata.into_iter().chain(others).map(feature).map(Record::from);
         let producer_ids = (self.next_producer_id > 0).then(|| {
             let record = ProducerIdsRecord {

@@ -8,8 +8,9 @@
 //! log with one must refuse to start: skipping it would make an image that differs from everybody else's.
 
 use bytes::Bytes;
+use protocol::batch::{Batch, BatchError, ControlRecord};
 pub use protocol::messages::MetadataRecord as Record;
-use protocol::{DecodeError, EncodeError, Str, record_frame};
+use protocol::{DecodeError, EncodeError, Str, bounds, record_frame};
 
 use crate::{MetadataVersion, features};
 
@@ -20,6 +21,8 @@ pub enum Error {
         "a metadata record cannot be read: {0}; if a newer release wrote it, only that release can start here"
     )]
     Unreadable(#[from] DecodeError),
+    #[error("a batch of the quorum's control records cannot be read: {0}")]
+    Batch(#[from] BatchError),
     #[error(
         "the log finalizes {name} at level {level}, which this release does not support; only a newer release can start here"
     )]
@@ -82,6 +85,22 @@ pub fn decode(value: Bytes) -> Result<Record, Error> {
             Err(Error::UnsupportedLevel { name: r.name.detached(), level: r.feature_level })
         }
         _ => Ok(record),
+    }
+}
+
+/// The last level of `kraft.version` in a control batch.
+pub fn kraft_version(batch: &Batch) -> Result<Option<i16>, Error> {
+    let mut level = None;
+    for record in batch.records(bounds::DECOMPRESSED_BATCH_BYTES_MAX)? {
+        if let Some(ControlRecord::KRaftVersion(found)) = ControlRecord::read(&record?)? {
+            level = Some(found.k_raft_version);
+        }
+    }
+    match level {
+        Some(level) if !features::is_supported(features::KRAFT_VERSION, level) => {
+            Err(Error::UnsupportedLevel { name: Str::from_static(features::KRAFT_VERSION), level })
+        }
+        level => Ok(level),
     }
 }
 

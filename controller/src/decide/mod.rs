@@ -23,6 +23,7 @@ mod producer_ids;
 mod reassignments;
 mod topics;
 mod update_features;
+mod voters;
 
 #[cfg(test)]
 mod tests;
@@ -41,7 +42,8 @@ pub use partitions::create_partitions;
 pub use producer_ids::allocate_producer_ids;
 pub use reassignments::{alter_partition_reassignments, list_partition_reassignments};
 pub use topics::create_topics;
-pub use update_features::update_features;
+pub use update_features::{kraft_version_update, update_features};
+pub use voters::{Seat, add_voter, remove_voter, update_voter};
 
 use std::collections::BTreeMap;
 
@@ -55,6 +57,8 @@ pub struct Settings {
     pub cluster_id: Str,
     /// Every property that is set, by its name, as it was given: the static layer of configs.
     pub properties: BTreeMap<Str, Str>,
+    /// A quorum that is founded here begins at the level at which its voters can change.
+    pub dynamic_quorum: bool,
     /// What a simulation breaks on purpose, to show that it would notice.
     pub broken: Broken,
 }

@@ -54,6 +54,12 @@ pub fn update_features(
     })
 }
 
+/// The level of `kraft.version` that a request which was not refused asks for.
+pub fn kraft_version_update(request: &UpdateFeaturesRequest) -> Option<i16> {
+    let mut updates = request.feature_updates.iter().filter(|_| !request.validate_only);
+    updates.find(|update| update.feature == *KRAFT_VERSION).map(|update| update.max_version_level)
+}
+
 fn update_one(
     context: &Context<'_>,
     update: &FeatureUpdateKey,
@@ -89,8 +95,12 @@ fn update_one(
         return Err(invalid("Can't downgrade to a newer version."));
     }
     if *name == *KRAFT_VERSION {
-        // It is finalized in the quorum's own log, once all voters have told their directory ids.
-        return Err(invalid("This release changes the quorum's protocol only by itself."));
+        if wanted < current {
+            // Its voters may have changed: the static list of the config may name others.
+            return Err(invalid("Can't downgrade the version of this feature."));
+        }
+        // A control record of the quorum finalizes it, no metadata record.
+        return Ok(Vec::new());
     }
     if *name == *METADATA_VERSION {
         check_metadata_version(context, wanted, upgrade_type)?;

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use metadata::features::{KRAFT_VERSION, supported};
+use metadata::features::supported;
 use protocol::messages::api_versions_response::{FinalizedFeatureKey, SupportedFeatureKey};
 use protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 use protocol::{ErrorCode, Str};
 use wire::{Context, api_versions_response};
 
 use crate::node::Node;
-use crate::raft::batches::KRAFT_VERSION_LEVEL;
 
 pub async fn handle(node: Arc<Node>, cx: Context, request: ApiVersionsRequest) -> ApiVersionsResponse {
     let response = api_versions_response(&node.table, &cx, &request);
@@ -28,12 +27,11 @@ pub async fn handle(node: Arc<Node>, cx: Context, request: ApiVersionsRequest) -
         max_version_level: level,
         min_version_level: level,
     };
-    let kraft = (Str::from_static(KRAFT_VERSION), KRAFT_VERSION_LEVEL);
     let levels = committed.image.features.iter().map(|(name, level)| (name.clone(), level));
     ApiVersionsResponse {
         supported_features: supported().into_iter().map(range).collect(),
         finalized_features_epoch: committed.image.end_offset - 1,
-        finalized_features: levels.chain([kraft]).map(finalized).collect(),
+        finalized_features: levels.map(finalized).collect(),
         ..response
     }
 }

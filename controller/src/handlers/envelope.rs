@@ -16,7 +16,8 @@ use crate::raft::rpc;
 
 pub async fn handle(node: Arc<Node>, cx: Context, request: EnvelopeRequest) -> EnvelopeResponse {
     if rpc::is_request(&request.request_data) {
-        return answered(node.service.serve(request.request_data).await);
+        let observe = async |id, voter| node.admit_observer(id, voter).await;
+        return answered(node.service.serve(request.request_data, observe).await);
     }
     if !node.active().here {
         return refused(ErrorCode::NotController);

@@ -3,6 +3,7 @@
 //! **Invariant:** a handler that changes metadata decides nothing by itself: it hands the request to the writer, and puts
 //! a failure of the whole operation into the shape that the API's answer has for it.
 
+pub mod add_raft_voter;
 pub mod allocate_producer_ids;
 pub mod alter_configs;
 pub mod alter_partition;
@@ -23,5 +24,8 @@ pub mod fetch;
 pub mod fetch_snapshot;
 pub mod incremental_alter_configs;
 pub mod list_partition_reassignments;
+mod raft_voter;
+pub mod remove_raft_voter;
 pub mod unregister_broker;
 pub mod update_features;
+pub mod update_raft_voter;

@@ -10,11 +10,14 @@ use crate::node::{Node, told};
 
 pub async fn handle(node: Arc<Node>, cx: Context, request: UpdateFeaturesRequest) -> UpdateFeaturesResponse {
     let version = cx.version;
-    match node.perform(move |context, _| decide::update_features(context, &request, version)).await {
-        Ok(answer) => answer,
-        Err(error) => {
-            let (error_code, error_message) = told(&error);
-            UpdateFeaturesResponse { error_code, error_message, ..Default::default() }
-        }
-    }
+    let level = decide::kraft_version_update(&request);
+    let updated = node.perform(move |context, _| decide::update_features(context, &request, version)).await;
+    let updated = match (updated, level) {
+        (Ok(answer), Some(level)) => node.raise_kraft_version(level).await.map(|()| answer),
+        (updated, _) => updated,
+    };
+    updated.unwrap_or_else(|error| {
+        let (error_code, error_message) = told(&error);
+        UpdateFeaturesResponse { error_code, error_message, ..Default::default() }
+    })
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,12 +23,39 @@ use protocol::{Uuid, bounds};
 
 use super::rpc::{self, Header, Request, Response, SnapshotPart};
 use super::state_machine::Checkpoint;
-use super::types::{RaftId, Snapshot, TypeConfig, Vote, Voter};
+use super::types::{Membership, RaftId, Snapshot, TypeConfig, Vote, Voter};
 use crate::peer::Peer;
 
 /// How long an append may take: the follower answers after its fsync, and a slow disk must not look like a lost voter.
 const APPEND_LIMIT: Duration = Duration::from_secs(2);
 const SNAPSHOT_PART_LIMIT: Duration = Duration::from_secs(10);
+
+/// Where the members of the quorum listen.
+pub struct Addresses {
+    /// From `controller.quorum.voters`: they win over the addresses in the log, so that a voter can move.
+    given: BTreeMap<i32, String>,
+    in_log: Mutex<BTreeMap<RaftId, String>>,
+}
+
+impl Addresses {
+    pub fn new(given: BTreeMap<i32, String>) -> Addresses {
+        Addresses { given, in_log: Mutex::default() }
+    }
+
+    fn in_log(&self) -> MutexGuard<'_, BTreeMap<RaftId, String>> {
+        self.in_log.lock().expect("no code that holds this lock panics")
+    }
+
+    /// Takes over what the log says now.
+    pub fn follow(&self, membership: &Membership) {
+        let now = membership.nodes().map(|(id, voter)| (*id, voter.address.clone())).collect();
+        *self.in_log() = now;
+    }
+
+    fn of(&self, id: &RaftId) -> Option<String> {
+        self.given.get(&id.node).cloned().or_else(|| self.in_log().get(id).cloned())
+    }
+}
 
 /// Makes clients of other voters.
 #[derive(Clone)]
@@ -36,23 +63,26 @@ pub struct Network {
     pub host: Host,
     pub cluster_id: Uuid,
     pub id: RaftId,
-    /// From `controller.quorum.voters`: they win over the addresses in the log, so that a voter can move.
-    pub addresses: Arc<BTreeMap<i32, String>>,
+    pub addresses: Arc<Addresses>,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Client;
 
     async fn new_client(&mut self, target: RaftId, node: &Voter) -> Client {
-        let address = self.addresses.get(&target.node).unwrap_or(&node.address).clone();
+        let address = self.addresses.of(&target).unwrap_or_else(|| node.address.clone());
         let header = Header { cluster_id: self.cluster_id, from: self.id, to: Some(target) };
-        Client { header, peer: Peer::new(&self.host, address) }
+        let peer = Peer::new(&self.host, address);
+        Client { header, target, addresses: self.addresses.clone(), host: self.host.clone(), peer }
     }
 }
 
 /// A client of one voter.
 pub struct Client {
     header: Header,
+    target: RaftId,
+    addresses: Arc<Addresses>,
+    host: Host,
     peer: Peer,
 }
 
@@ -80,6 +110,11 @@ impl From<CallError> for RPCError<TypeConfig> {
 
 impl Client {
     async fn call(&mut self, request: &Request, limit: Duration) -> Result<Response, CallError> {
+        // openraft keeps a client as long as its target is a member, also when that moves.
+        if let Some(moved) = self.addresses.of(&self.target).filter(|address| address != self.peer.address())
+        {
+            self.peer = Peer::new(&self.host, moved);
+        }
         let bytes = rpc::encode_request(&self.header, request);
         let answer = self.peer.call(bytes, limit).await?;
         match rpc::decode_response(answer).map_err(io::Error::other)? {
@@ -192,12 +227,46 @@ pub async fn hello(
     from: RaftId,
     limit: Duration,
 ) -> io::Result<(RaftId, bool)> {
-    let header = Header { cluster_id, from, to: None };
-    let bytes: Bytes = rpc::encode_request(&header, &Request::Hello);
-    let answer = Peer::new(host, address.to_owned()).call(bytes, limit).await?;
-    match rpc::decode_response(answer).map_err(io::Error::other)? {
+    match ask(host, address, Header { cluster_id, from, to: None }, &Request::Hello, limit).await? {
         Response::Hello { id, initialized } => Ok((id, initialized)),
         Response::Refused(why) => Err(io::Error::other(why)),
         _ => Err(io::Error::other("an answer to another question")),
     }
+}
+
+/// What a controller says to who wants to be sent the log.
+pub enum Asked {
+    Accepted,
+    /// It is not the active one, and says where that is if it knows.
+    Elsewhere(Option<String>),
+}
+
+/// Asks the controller at an address to send its log to `from`, which listens at `own`.
+pub async fn observe(
+    host: &Host,
+    address: &str,
+    cluster_id: Uuid,
+    from: RaftId,
+    own: &str,
+    limit: Duration,
+) -> io::Result<Asked> {
+    let request = Request::Observe { address: own.to_owned() };
+    match ask(host, address, Header { cluster_id, from, to: None }, &request, limit).await? {
+        Response::Observing => Ok(Asked::Accepted),
+        Response::NotObserving { leader } => Ok(Asked::Elsewhere(leader)),
+        Response::Refused(why) => Err(io::Error::other(why)),
+        _ => Err(io::Error::other("an answer to another question")),
+    }
+}
+
+async fn ask(
+    host: &Host,
+    address: &str,
+    header: Header,
+    request: &Request,
+    limit: Duration,
+) -> io::Result<Response> {
+    let bytes: Bytes = rpc::encode_request(&header, request);
+    let answer = Peer::new(host, address.to_owned()).call(bytes, limit).await?;
+    rpc::decode_response(answer).map_err(io::Error::other)
 }

@@ -45,6 +45,10 @@ pub enum Request {
     /// Part of a snapshot; the last one installs it.
     Snapshot(SnapshotPart),
     TransferLeader(TransferLeaderRequest<TypeConfig>),
+    /// The sender listens there, has no vote, and wants to be sent the log.
+    Observe {
+        address: String,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -71,6 +75,12 @@ pub enum Response {
     /// The part was kept; send the next one.
     SnapshotPart,
     TransferLeader(bool),
+    /// The log will be sent.
+    Observing,
+    /// It will not be; perhaps by the controller at this address, which is the active one.
+    NotObserving {
+        leader: Option<String>,
+    },
     /// Not done, and why: for the log of whoever asked.
     Refused(String),
 }
@@ -117,6 +127,10 @@ pub fn encode_request(header: &Header, request: &Request) -> Bytes {
             put_raft_id(&mut out, transfer.to_node_id());
             put_option(&mut out, transfer.last_log_id(), put_log_id);
         }
+        Request::Observe { address } => {
+            out.i8(6);
+            put_text(&mut out, address);
+        }
     }
     finish(out)
 }
@@ -150,10 +164,19 @@ pub fn decode_request(bytes: Bytes) -> Result<(Header, Request), DecodeError> {
             let (from, to) = (vote(&mut input)?, raft_id(&mut input)?);
             Request::TransferLeader(TransferLeaderRequest::new(from, to, option(&mut input, log_id)?))
         }
+        6 => Request::Observe { address: text(&mut input)? },
         other => return Err(DecodeError::Unknown { what: "private request", value: other.into() }),
     };
     input.finish()?;
     Ok((header, request))
+}
+
+fn put_text(out: &mut Encoder, text: &str) {
+    put_blob(out, &Bytes::copy_from_slice(text.as_bytes()));
+}
+
+fn text(input: &mut Decoder) -> Result<String, DecodeError> {
+    Ok(Str::from_utf8(blob(input)?).ok_or(DecodeError::NotUtf8)?.to_string())
 }
 
 fn put_append(out: &mut Encoder, append: &AppendEntriesRequest<TypeConfig>) {
@@ -220,7 +243,12 @@ pub fn encode_response(response: &Response) -> Bytes {
         }
         Response::Refused(why) => {
             out.i8(6);
-            put_blob(&mut out, &Bytes::copy_from_slice(why.as_bytes()));
+            put_text(&mut out, why);
+        }
+        Response::Observing => out.i8(7),
+        Response::NotObserving { leader } => {
+            out.i8(8);
+            put_option(&mut out, leader.as_ref(), |out, leader| put_text(out, leader));
         }
     }
     finish(out)
@@ -238,7 +266,9 @@ pub fn decode_response(bytes: Bytes) -> Result<Response, DecodeError> {
         3 => Response::Snapshot(vote(&mut input)?),
         4 => Response::SnapshotPart,
         5 => Response::TransferLeader(input.bool()?),
-        6 => Response::Refused(Str::from_utf8(blob(&mut input)?).ok_or(DecodeError::NotUtf8)?.to_string()),
+        6 => Response::Refused(text(&mut input)?),
+        7 => Response::Observing,
+        8 => Response::NotObserving { leader: option(&mut input, text)? },
         other => return Err(DecodeError::Unknown { what: "private answer", value: other.into() }),
     };
     input.finish()?;

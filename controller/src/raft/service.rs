@@ -2,16 +2,19 @@
 //!
 //! **Invariant:** a request for another cluster or another directory id is refused before openraft sees it.
 
+use std::future::Future;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use host::{Clock, Host, Instant};
 use openraft::errors::Infallible;
-use openraft::raft::TransferLeaderRequest;
+use openraft::raft::{AppendEntriesResponse, TransferLeaderRequest};
 use protocol::{Uuid, bounds};
 
 use super::rpc::{self, Header, Request, Response, SnapshotPart};
 use super::state_machine::Checkpoint;
-use super::types::{Raft, RaftId, Snapshot, TypeConfig, Vote};
+use super::types::{Raft, RaftId, Snapshot, TypeConfig, Vote, Voter};
 
 /// Answers the other voters.
 #[derive(Clone)]
@@ -19,6 +22,9 @@ pub struct Service {
     raft: Raft,
     id: RaftId,
     cluster_id: Uuid,
+    clock: Clock,
+    /// When a leader last sent something.
+    heard_at: Arc<Mutex<Option<Instant>>>,
     incoming: Arc<Mutex<Incoming>>,
 }
 
@@ -32,26 +38,49 @@ struct Incoming {
 type Error = openraft::errors::RaftError<TypeConfig, Infallible>;
 
 impl Service {
-    pub fn new(raft: Raft, id: RaftId, cluster_id: Uuid) -> Service {
-        Service { raft, id, cluster_id, incoming: Arc::default() }
+    pub fn new(host: &Host, raft: Raft, id: RaftId, cluster_id: Uuid) -> Service {
+        let clock = host.clock().clone();
+        Service { raft, id, cluster_id, clock, heard_at: Arc::default(), incoming: Arc::default() }
     }
 
-    /// Answers the bytes of a private request.
-    pub async fn serve(&self, request: Bytes) -> Bytes {
+    /// For how long no leader has sent anything.
+    pub fn silence(&self) -> Duration {
+        let heard_at = *self.heard_at.lock().expect("no code that holds this lock panics");
+        heard_at.map_or(Duration::MAX, |heard_at| self.clock.now() - heard_at)
+    }
+
+    fn heard(&self) {
+        *self.heard_at.lock().expect("no code that holds this lock panics") = Some(self.clock.now());
+    }
+
+    /// Answers the bytes of a private request; `observe` lets somebody without a vote have the log.
+    pub async fn serve<Fut: Future<Output = Response>>(
+        &self,
+        request: Bytes,
+        observe: impl FnOnce(RaftId, Voter) -> Fut,
+    ) -> Bytes {
         let response = match rpc::decode_request(request) {
-            Ok((header, request)) => self.answer(header, request).await,
+            Ok((header, request)) => self.answer(header, request, observe).await,
             Err(error) => Response::Refused(error.to_string()),
         };
         rpc::encode_response(&response)
     }
 
-    async fn answer(&self, header: Header, request: Request) -> Response {
+    async fn answer<Fut: Future<Output = Response>>(
+        &self,
+        header: Header,
+        request: Request,
+        observe: impl FnOnce(RaftId, Voter) -> Fut,
+    ) -> Response {
         if header.cluster_id != self.cluster_id {
             let (theirs, ours) = (header.cluster_id, self.cluster_id);
             return Response::Refused(format!("cluster {theirs} is asked for, this is {ours}"));
         }
         if header.to.is_some_and(|to| to != self.id) {
             return Response::Refused(format!("this is voter {}", self.id));
+        }
+        if let Request::Observe { address } = request {
+            return observe(header.from, Voter { address }).await;
         }
         match self.dispatch(header.from, request).await {
             Ok(response) => response,
@@ -66,11 +95,22 @@ impl Service {
                 tracing::debug!(%from, initialized, "a voter asks who this is");
                 Response::Hello { id: self.id, initialized }
             }
-            Request::Append(append) => Response::Append(self.raft.append_entries(append).await?),
+            Request::Append(append) => {
+                let answer = self.raft.append_entries(append).await?;
+                // Who sends under an old vote is no leader any more.
+                if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
+                    self.heard();
+                }
+                Response::Append(answer)
+            }
             Request::Vote(ask) => Response::Vote(self.raft.vote(ask).await?),
             Request::PreVote(ask) => Response::Vote(self.raft.pre_vote(ask).await?),
             Request::TransferLeader(transfer) => self.transfer(transfer).await?,
-            Request::Snapshot(part) => self.snapshot(part).await?,
+            Request::Snapshot(part) => {
+                self.heard();
+                self.snapshot(part).await?
+            }
+            Request::Observe { .. } => unreachable!("it is answered above"),
         })
     }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
+use metadata::features::KRAFT_VERSION;
 use metadata::{Delta, Image};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
@@ -54,7 +55,8 @@ impl State {
             EntryPayload::Blank => None,
             EntryPayload::Membership(membership) => {
                 self.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
-                Some(batches::voters(self.image.end_offset, epoch, membership))
+                let level = self.image.features.level(KRAFT_VERSION);
+                Some(batches::voters(self.image.end_offset, epoch, level, membership))
             }
             EntryPayload::Normal(proposal) => {
                 if !self.fits(entry, proposal) {
@@ -208,7 +210,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let state = &self.state;
         let stamp = Stamp { epoch: state.epoch, timestamp_ms: state.timestamp_ms };
-        let bytes = batches::checkpoint(&state.image, stamp);
+        let bytes = batches::checkpoint(&state.image, state.membership.membership(), stamp);
         let raft = SnapshotMeta { last_log_id: state.applied, last_membership: state.membership.clone() };
         let (end_offset, epoch) = (state.image.end_offset, state.epoch);
         let meta = Meta { raft, end_offset, epoch, timestamp_ms: state.timestamp_ms };

@@ -136,6 +136,7 @@ pub type LogId = openraft::type_config::alias::LogIdOf<TypeConfig>;
 pub type Vote = openraft::type_config::alias::VoteOf<TypeConfig>;
 pub type Payload = openraft::type_config::alias::PayloadOf<TypeConfig>;
 pub type Membership = openraft::Membership<RaftId, Voter>;
+pub type Metrics = openraft::RaftMetrics<TypeConfig>;
 pub type StoredMembership = openraft::type_config::alias::StoredMembershipOf<TypeConfig>;
 pub type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<TypeConfig>;
 pub type Snapshot = openraft::type_config::alias::SnapshotOf<TypeConfig, super::state_machine::Checkpoint>;

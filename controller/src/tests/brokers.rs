@@ -32,6 +32,7 @@ fn config(kv: KvKind, metadata_dir: PathBuf, address: &str) -> ControllerConfig 
     ControllerConfig {
         node_id: 1,
         voters: vec![(1, address.to_owned())],
+        joining: Default::default(),
         listeners: vec![Listen {
             name: Str::from_static("CONTROLLER"),
             protocol: SecurityProtocol::Plaintext,

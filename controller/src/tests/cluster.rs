@@ -9,15 +9,17 @@ use host::Host;
 use host::sim::{CrashKind, Node, World};
 use metadata::{Image, Record};
 use protocol::messages::TopicRecord;
-use protocol::{Str, Uuid};
+use protocol::{ErrorCode, Str, Uuid};
 use wire::SecurityProtocol;
 
 use super::LIMIT;
 use crate::decide::Decision;
-use crate::kv::KvKind;
+use crate::format;
+use crate::kv::{self, KvKind};
 use crate::publisher::Committed;
-use crate::writer::Active;
-use crate::{Controller, ControllerConfig, Listen};
+use crate::raft::types::{RaftId, Voter};
+use crate::writer::{Active, Error};
+use crate::{Controller, ControllerConfig, Joining, Listen};
 
 /// What all nodes together showed.
 #[derive(Default)]
@@ -65,6 +67,9 @@ impl Ledger {
     }
 }
 
+const ADD_LIMIT: Duration = Duration::from_secs(10);
+const DIR: &str = "/data/meta";
+
 struct Slot {
     node: Node,
     controller: Option<Arc<Controller>>,
@@ -73,12 +78,56 @@ struct Slot {
 pub(super) struct Cluster {
     slots: Mutex<Vec<Slot>>,
     ledger: Arc<Mutex<Ledger>>,
+    /// How many of the nodes found the quorum whose voters live in its log; None for a quorum of `controller.quorum.voters`.
+    founders: Option<usize>,
+    auto_join: bool,
+    /// Where nodes listen that have moved.
+    ports: Mutex<BTreeMap<usize, u16>>,
 }
 
 impl Cluster {
     pub(super) fn new(world: &World, size: usize) -> Cluster {
         let slot = |n| Slot { node: world.node(&format!("c{n}")), controller: None };
-        Cluster { slots: Mutex::new((0..size).map(slot).collect()), ledger: Arc::default() }
+        Cluster {
+            slots: Mutex::new((0..size).map(slot).collect()),
+            ledger: Arc::default(),
+            founders: None,
+            auto_join: false,
+            ports: Mutex::default(),
+        }
+    }
+
+    /// The first nodes are formatted as voters, the others observe.
+    pub(super) fn dynamic(world: &World, size: usize, founders: usize, auto_join: bool) -> Cluster {
+        let cluster = Cluster { founders: Some(founders), auto_join, ..Cluster::new(world, size) };
+        let id = |n| RaftId { node: n as i32, directory: Uuid(9000 + n as u128) };
+        let voters: BTreeMap<RaftId, Voter> =
+            (0..founders).map(|n| (id(n), Voter { address: cluster.address(n) })).collect();
+        for n in 0..founders {
+            let (host, voters) = (cluster.node(n).host(), voters.clone());
+            let inner = host.clone();
+            let text = format::meta_properties(n as i32, Uuid(77), id(n).directory);
+            let task = host.spawn("format", async move {
+                let disk = inner.disk(Path::new(DIR));
+                disk.run_slow(move |fs| {
+                    kv::create_dir_durably(fs, Path::new(DIR)).unwrap();
+                    fs.atomic_write(&Path::new(DIR).join("meta.properties"), text.as_bytes()).unwrap();
+                    format::write_first_voters(fs, Path::new(DIR), &voters, 1).unwrap();
+                })
+                .await
+            });
+            world.block_on(LIMIT, task).unwrap().unwrap().unwrap();
+        }
+        cluster
+    }
+
+    pub(super) fn move_to_port(&self, n: usize, port: u16) {
+        self.ports.lock().unwrap().insert(n, port);
+    }
+
+    pub(super) fn address(&self, n: usize) -> String {
+        let port = self.ports.lock().unwrap().get(&n).copied().unwrap_or(9093);
+        format!("c{n}:{port}")
     }
 
     fn slots(&self) -> MutexGuard<'_, Vec<Slot>> {
@@ -106,17 +155,26 @@ impl Cluster {
     }
 
     fn config(&self, n: usize) -> ControllerConfig {
-        let address = |n: usize| format!("c{n}:9093");
         let size = self.len();
+        // Where they are at first; who has moved is found all the same.
+        let servers = (0..size).map(|n| format!("c{n}:9093"));
         ControllerConfig {
             node_id: n as i32,
-            voters: (0..size).map(|n| (n as i32, address(n))).collect(),
+            voters: match self.founders {
+                Some(_) => Vec::new(),
+                None => (0..size).map(|n| (n as i32, self.address(n))).collect(),
+            },
+            joining: Joining {
+                bootstrap_servers: if self.founders.is_some() { servers.collect() } else { Vec::new() },
+                advertised_address: None,
+                auto_join: self.auto_join,
+            },
             listeners: vec![Listen {
                 name: Str::from_static("CONTROLLER"),
                 protocol: SecurityProtocol::Plaintext,
-                address: address(n),
+                address: self.address(n),
             }],
-            metadata_dir: PathBuf::from("/data/meta"),
+            metadata_dir: PathBuf::from(DIR),
             cluster_id: (size > 1).then_some(Uuid(77)),
             session_timeout: Duration::from_secs(9),
             properties: BTreeMap::new(),
@@ -177,6 +235,69 @@ impl Cluster {
         world.block_on(LIMIT, task).unwrap().unwrap().unwrap().unwrap();
     }
 
+    pub(super) fn id(&self, n: usize) -> RaftId {
+        self.controller(n).expect("it runs").node.id
+    }
+
+    /// Asks `asked` to make `n` a voter. Does not wait.
+    pub(super) fn ask_to_add(&self, asked: usize, n: usize) -> Option<host::Task<Result<(), Error>>> {
+        let (node, new) = (self.controller(asked)?.node.clone(), self.controller(n)?.node.id);
+        let address = self.address(n);
+        let host = self.node(asked).host();
+        Some(host.spawn("add voter", async move { node.add_voter(new, address, ADD_LIMIT, true).await }))
+    }
+
+    /// Asks `asked` to take the vote from `old`. Does not wait.
+    pub(super) fn ask_to_remove(&self, asked: usize, old: RaftId) -> Option<host::Task<Result<(), Error>>> {
+        let node = self.controller(asked)?.node.clone();
+        Some(self.node(asked).host().spawn("remove voter", async move { node.remove_voter(old).await }))
+    }
+
+    /// Asks whoever is active, until one has an answer that is none of "later" and "somebody else".
+    pub(super) fn settle(
+        &self,
+        world: &World,
+        ask: impl Fn(usize) -> Option<host::Task<Result<(), Error>>>,
+    ) -> Result<(), ErrorCode> {
+        let deadline = world.now() + LIMIT;
+        loop {
+            let asked = self.wait_active(world, LIMIT);
+            let answer = ask(asked).and_then(|task| world.block_on(LIMIT, task).expect("it ends").ok());
+            match answer.map(|answer| answer.map_err(|error| error.code())) {
+                Some(Ok(())) => return Ok(()),
+                Some(Err(ErrorCode::NotController | ErrorCode::RequestTimedOut)) | None => {}
+                Some(Err(code)) => return Err(code),
+            }
+            assert!(world.now() < deadline, "the voters cannot be changed");
+            world.run_for(Duration::from_millis(100));
+        }
+    }
+
+    /// The voters, as a node has them in its log.
+    pub(super) fn voters(&self, n: usize) -> Vec<RaftId> {
+        let controller = self.controller(n).expect("it runs");
+        controller.node.metrics().membership_config.voter_ids().collect()
+    }
+
+    /// Waits until a node has these voters in its log.
+    pub(super) fn wait_voters(&self, world: &World, n: usize, expected: &[RaftId]) {
+        let deadline = world.now() + LIMIT;
+        while self.voters(n) != expected {
+            assert!(world.now() < deadline, "node {n} has voters {:?}, not {expected:?}", self.voters(n));
+            world.run_for(Duration::from_millis(50));
+        }
+    }
+
+    /// What every node thinks, for a failed test.
+    fn states(&self) -> String {
+        let state = |n: usize| {
+            let Some(controller) = self.controller(n) else { return format!("\n  {n} is down") };
+            let active = *controller.active().borrow();
+            format!("\n  {n}: {active:?}, {}", controller.node.metrics())
+        };
+        (0..self.len()).map(state).collect()
+    }
+
     /// The active controller of the highest epoch, once there is one.
     pub(super) fn wait_active(&self, world: &World, limit: Duration) -> usize {
         let deadline = world.now() + limit;
@@ -187,7 +308,7 @@ impl Cluster {
             if let Some((_, n)) = found {
                 return n;
             }
-            assert!(world.now() < deadline, "no active controller within {limit:?}");
+            assert!(world.now() < deadline, "no active controller within {limit:?}:{}", self.states());
             world.run_for(Duration::from_millis(10));
         }
     }

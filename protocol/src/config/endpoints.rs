@@ -3,8 +3,11 @@
 //!     listeners, advertised.listeners  PLAINTEXT://127.0.0.1:9092,CONTROLLER://:9093
 //!     listener.security.protocol.map   CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,...
 //!     controller.quorum.voters         1@a:9093,2@b:9093,3@c:9093
+//!     controller.quorum.bootstrap.servers        a:9093,b:9093,c:9093
 
 use std::collections::BTreeMap;
+
+use crate::Uuid;
 
 /// What is wrong with such a setting: one sentence that names it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,6 +24,10 @@ pub enum EndpointError {
     NoProtocol(String),
     #[error("controller.quorum.voters: {0:?} is no voter; id@host:port is expected")]
     Voter(String),
+    #[error("{setting}: {entry:?} is no address; host:port is expected")]
+    Address { setting: &'static str, entry: String },
+    #[error("{setting}: {entry:?} is no voter; id@host:port:directory-id is expected")]
+    DirectoryVoter { setting: &'static str, entry: String },
 }
 
 /// The protocol of a listener, as in `listener.security.protocol.map`.
@@ -160,6 +167,34 @@ pub fn parse_voters(text: &str) -> Result<Vec<(i32, String)>, EndpointError> {
     entries(text).map(|entry| voter(entry).ok_or_else(|| EndpointError::Voter(entry.to_owned()))).collect()
 }
 
+/// Reads `host:port,...`.
+pub fn parse_addresses(setting: &'static str, text: &str) -> Result<Vec<String>, EndpointError> {
+    let address = |entry: &str| {
+        let (host, port) = split_address(entry).filter(|(host, _)| !host.is_empty())?;
+        Some(format!("{}:{port}", bracketed(&host)))
+    };
+    let wrong = |entry: &str| EndpointError::Address { setting, entry: entry.to_owned() };
+    entries(text).map(|entry| address(entry).ok_or_else(|| wrong(entry))).collect()
+}
+
+/// A voter as formatting names it: node id, address, directory id.
+pub type DirectoryVoter = (i32, String, Uuid);
+
+/// Reads `id@host:port:directory-id,...`, as Kafka's `--initial-controllers`.
+pub fn parse_directory_voters(
+    setting: &'static str,
+    text: &str,
+) -> Result<Vec<DirectoryVoter>, EndpointError> {
+    let voter = |entry: &str| {
+        let (rest, directory) = entry.rsplit_once(':')?;
+        let directory: Uuid = directory.trim().parse().ok().filter(|id| *id != Uuid::ZERO)?;
+        let [(id, address)] = &parse_voters(rest).ok()?[..] else { return None };
+        Some((*id, address.clone(), directory))
+    };
+    let wrong = |entry: &str| EndpointError::DirectoryVoter { setting, entry: entry.to_owned() };
+    entries(text).map(|entry| voter(entry).ok_or_else(|| wrong(entry))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,5 +234,21 @@ mod tests {
             let error = parse_voters(bad).expect_err(bad).to_string();
             assert!(error.starts_with("controller.quorum.voters"), "{error}");
         }
+    }
+
+    #[test]
+    fn first_voters_are_read_with_their_directories() {
+        let text = "1@a:9093:4L6g3nShT-eMCtK--X86sw, 2@[::1]:9094:5L6g3nShT-eMCtK--X86sw";
+        let read = parse_directory_voters("--initial-controllers", text).expect("read");
+        assert_eq!((read[0].0, read[0].1.as_str()), (1, "a:9093"));
+        assert_eq!((read[1].0, read[1].1.as_str()), (2, "[::1]:9094"));
+        assert_eq!(read[1].2.to_string(), "5L6g3nShT-eMCtK--X86sw");
+        for bad in ["1@a:9093", "1@a:4L6g3nShT-eMCtK--X86sw", "a:9093:4L6g3nShT-eMCtK--X86sw", "1@a:1:zz"] {
+            let error = parse_directory_voters("--initial-controllers", bad).expect_err(bad).to_string();
+            assert!(error.starts_with("--initial-controllers") && error.contains(bad), "{error}");
+        }
+        let servers = parse_addresses("controller.quorum.bootstrap.servers", "a:1,[::1]:2");
+        assert_eq!(servers, Ok(vec!["a:1".to_owned(), "[::1]:2".to_owned()]));
+        assert!(parse_addresses("controller.quorum.bootstrap.servers", "a").is_err());
     }
 }

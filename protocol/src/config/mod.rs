@@ -21,7 +21,8 @@ mod value;
 pub use configs::{Configs, group_default, topic_default};
 pub use definition::{Check, Default, Definition, Importance, Mode, Type};
 pub use endpoints::{
-    Endpoint, EndpointError, SecurityProtocol, SecurityProtocols, parse_listeners, parse_voters,
+    DirectoryVoter, Endpoint, EndpointError, SecurityProtocol, SecurityProtocols, parse_addresses,
+    parse_directory_voters, parse_listeners, parse_voters,
 };
 pub use table::{
     Definitions, Synonym, broker_quota, client_metrics, group, group_synonym, ip, is_without_effect, server,

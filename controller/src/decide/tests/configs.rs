@@ -197,6 +197,17 @@ fn levels_are_raised_when_every_node_supports_them() {
 }
 
 #[test]
+fn the_level_of_the_quorum_is_raised_without_a_metadata_record_and_never_lowered() {
+    let mut world = World::new().with_brokers(1);
+    assert_eq!(update(&world, "kraft.version", 1, 1), Ok(Vec::new()));
+    assert_eq!(refusal(update(&world, "kraft.version", 2, 1)).0, InvalidUpdateVersion);
+    world.image = world.image.with_kraft_version(1);
+    let message =
+        "Invalid update version 0 for feature kraft.version. Can't downgrade the version of this feature.";
+    assert_eq!(refusal(update(&world, "kraft.version", 0, 2)), (InvalidUpdateVersion, message.to_owned()));
+}
+
+#[test]
 fn metadata_version_is_not_lowered_below_what_records_need() {
     let world = World::without_elr().with_brokers(1);
     let message = "Invalid metadata.version 29. Refusing to perform the requested downgrade because it might delete metadata \

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use protocol::bounds::{CONTROLLER_CALL_TIMEOUT, CONTROLLER_FETCH_BYTES_MAX, CONTROLLER_SNAPSHOT_BYTES_MAX};
 use protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use protocol::messages::fetch_response::NodeEndpoint;
 use protocol::messages::fetch_snapshot_request::{PartitionSnapshot, SnapshotId, TopicSnapshot};
 use protocol::messages::{FetchRequest, FetchSnapshotRequest};
 use protocol::{ErrorCode, Str, Uuid};
@@ -26,9 +27,9 @@ const PIECE_TIMEOUT: Duration = Duration::from_secs(30);
 pub enum MetadataLogError {
     #[error(transparent)]
     Call(#[from] CallError),
-    /// The controller that was asked is not the active one; perhaps it knows who is.
+    /// The controller that was asked is not the active one; perhaps it knows who is, and where.
     #[error("the controller is not active")]
-    NotActive { hint: Option<i32> },
+    NotActive { hint: Option<i32>, address: Option<String> },
     #[error("the controller answers {0}")]
     Refused(ErrorCode),
     #[error("the controller's answer is not one: {0}")]
@@ -96,9 +97,17 @@ impl MetadataLog {
         };
         let answer = self.session.call_within(wait + CONTROLLER_CALL_TIMEOUT, &request).await?;
         check(answer.error_code, -1)?;
+        let endpoints = answer.node_endpoints;
         let topic = answer.responses.into_iter().next().ok_or(Malformed("it has no topic"))?;
         let data = topic.partitions.into_iter().next().ok_or(Malformed("it has no partition"))?;
-        check(data.error_code, data.current_leader.leader_id)?;
+        let leader = data.current_leader.leader_id;
+        check(data.error_code, leader).map_err(|error| match error {
+            MetadataLogError::NotActive { hint, .. } => {
+                let endpoint = endpoints.iter().find(|endpoint| endpoint.node_id == leader);
+                MetadataLogError::NotActive { hint, address: endpoint.map(address_of) }
+            }
+            other => other,
+        })?;
         if data.snapshot_id.end_offset >= 0 {
             let (end_offset, epoch) = (data.snapshot_id.end_offset, data.snapshot_id.epoch);
             return Ok(MetadataFetched::Snapshot { end_offset, epoch });
@@ -149,17 +158,23 @@ impl MetadataLog {
 
 use MetadataLogError::Malformed;
 
+fn address_of(endpoint: &NodeEndpoint) -> String {
+    let (host, port) = (&endpoint.host, endpoint.port);
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
 fn check(code: i16, leader: i32) -> Result<(), MetadataLogError> {
     match ErrorCode::from_code(code) {
         ErrorCode::None => Ok(()),
         ErrorCode::NotLeaderOrFollower
         | ErrorCode::NotController
         | ErrorCode::FencedLeaderEpoch
-        | ErrorCode::UnknownLeaderEpoch => {
-            Err(MetadataLogError::NotActive { hint: Some(leader).filter(|leader| *leader >= 0) })
-        }
+        | ErrorCode::UnknownLeaderEpoch => Err(MetadataLogError::NotActive {
+            hint: Some(leader).filter(|leader| *leader >= 0),
+            address: None,
+        }),
         // A controller that came back and has not read its log yet.
-        ErrorCode::OffsetOutOfRange => Err(MetadataLogError::NotActive { hint: None }),
+        ErrorCode::OffsetOutOfRange => Err(MetadataLogError::NotActive { hint: None, address: None }),
         other => Err(MetadataLogError::Refused(other)),
     }
 }
