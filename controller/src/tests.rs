@@ -124,7 +124,23 @@ fn sim_chaos_undoes_nothing_and_ends_in_order() {
 }
 
 #[test]
+fn sim_chaos_while_voters_come_and_go_undoes_nothing_and_ends_in_order() {
+    let seeds = seeds(100);
+    let (mut acknowledged, mut changed) = (0, 0);
+    for seed in &seeds {
+        let (_, topics, changes) = Chaos::run_with_changes(*seed);
+        (acknowledged, changed) = (acknowledged + topics, changed + changes);
+    }
+    let count = seeds.len();
+    assert!(acknowledged > 4 * count, "{acknowledged} topics in {count} seeds: too little happens");
+    assert!(changed > 2 * count, "{changed} changes of voters in {count} seeds: too little happens");
+}
+
+#[test]
 fn sim_the_same_seed_gives_the_same_trace() {
+    for seed in seeds(2) {
+        assert_eq!(Chaos::run_with_changes(seed), Chaos::run_with_changes(seed), "seed {seed}");
+    }
     for seed in seeds(3) {
         let (first, second) = (Chaos::run(seed), Chaos::run(seed));
         assert_eq!(first, second, "seed {seed}");

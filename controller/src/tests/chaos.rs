@@ -1,5 +1,7 @@
-//! Random faults on three controllers while topics are created.
+//! Random faults on controllers while topics are created, and while voters come and go.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use host::sim::{CrashKind, World};
@@ -9,7 +11,10 @@ use super::cluster::Cluster;
 pub(super) struct Chaos {
     world: World,
     cluster: Cluster,
-    paused: [bool; 3],
+    paused: Vec<bool>,
+    /// Voters come and go.
+    changes_voters: bool,
+    voters_changed: Arc<AtomicUsize>,
 }
 
 impl Chaos {
@@ -17,12 +22,32 @@ impl Chaos {
     pub(super) fn run(seed: u64) -> (u64, usize) {
         let world = World::new(seed);
         let cluster = Cluster::new(&world, 3);
-        let mut chaos = Chaos { world, cluster, paused: [false; 3] };
+        let (hash, acknowledged, _) = Chaos::new(world, cluster, false).play(seed);
+        (hash, acknowledged)
+    }
+
+    /// The same with five controllers, three of which vote at first. Also returns how many changes of voters there were.
+    pub(super) fn run_with_changes(seed: u64) -> (u64, usize, usize) {
+        let world = World::new(seed);
+        let cluster = Cluster::dynamic(&world, 5, 3, false);
+        Chaos::new(world, cluster, true).play(seed)
+    }
+
+    fn new(world: World, cluster: Cluster, changes_voters: bool) -> Chaos {
+        let paused = vec![false; cluster.len()];
+        Chaos { world, cluster, paused, changes_voters, voters_changed: Arc::default() }
+    }
+
+    fn play(mut self, seed: u64) -> (u64, usize, usize) {
+        let chaos = &mut self;
         chaos.cluster.start_all(&chaos.world);
         for _ in 0..40 {
             chaos.act();
-            for _ in 0..chaos.below(3) {
-                let asked = chaos.below(3) as usize;
+            if chaos.changes_voters {
+                chaos.change_voters();
+            }
+            for _ in 0..chaos.below(chaos.cluster.len() as u64) {
+                let asked = chaos.any();
                 if !chaos.paused[asked] {
                     drop(chaos.cluster.ask(asked));
                 }
@@ -37,7 +62,37 @@ impl Chaos {
             chaos.world.trace(&[name.len() as u64, name.bytes().map(u64::from).sum()]);
         }
         let acknowledged = chaos.cluster.ledger().acknowledged.len();
-        (chaos.world.trace_hash(), acknowledged)
+        (chaos.world.trace_hash(), acknowledged, chaos.voters_changed.load(Ordering::Relaxed))
+    }
+
+    fn any(&self) -> usize {
+        self.below(self.cluster.len() as u64) as usize
+    }
+
+    /// Asks who takes itself for the active controller, and sometimes somebody else: any node is to vote if it does not, and
+    /// not if it does, alive or dead.
+    fn change_voters(&self) {
+        let runs = |n: &usize| !self.paused[*n] && self.cluster.is_running(*n);
+        let is_active =
+            |n: &usize| runs(n) && self.cluster.controller(*n).is_some_and(|c| c.active().borrow().here);
+        let active = (0..self.cluster.len()).find(is_active).filter(|_| self.below(8) > 0);
+        let asked = active.unwrap_or_else(|| self.any());
+        let n = self.any();
+        if !runs(&asked) || self.below(2) == 0 {
+            return;
+        }
+        let voters = self.cluster.voters(asked);
+        let task = match voters.iter().find(|voter| voter.node == n as i32) {
+            Some(voter) => self.cluster.ask_to_remove(asked, *voter),
+            None => self.cluster.ask_to_add(asked, n),
+        };
+        let Some(task) = task else { return };
+        let changed = self.voters_changed.clone();
+        self.cluster.node(asked).host().spawn("voters changed", async move {
+            if matches!(task.await, Ok(Ok(()))) {
+                changed.fetch_add(1, Ordering::Relaxed);
+            }
+        });
     }
 
     fn below(&self, limit: u64) -> u64 {
@@ -45,8 +100,9 @@ impl Chaos {
     }
 
     fn act(&mut self) {
-        let n = self.below(3) as usize;
-        let other = (n + 1 + self.below(2) as usize) % 3;
+        let size = self.cluster.len();
+        let n = self.any();
+        let other = (n + 1 + self.below(size as u64 - 1) as usize) % size;
         let (a, b) = (self.cluster.node(n), self.cluster.node(other));
         match self.below(12) {
             0 | 1 => self.crash(n, CrashKind::Process),
@@ -84,14 +140,16 @@ impl Chaos {
     }
 
     fn heal_network(&self) {
-        for (a, b) in [(0, 1), (1, 2), (0, 2)] {
-            self.world.heal(&self.cluster.node(a), &self.cluster.node(b));
+        for a in 0..self.cluster.len() {
+            for b in a + 1..self.cluster.len() {
+                self.world.heal(&self.cluster.node(a), &self.cluster.node(b));
+            }
         }
     }
 
     fn heal(&mut self) {
         self.heal_network();
-        for n in 0..3 {
+        for n in 0..self.cluster.len() {
             self.resume(n);
             self.restart(n);
         }
