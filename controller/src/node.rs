@@ -81,6 +81,9 @@ impl Node {
                 named.max_by_key(|(id, _)| (is_active(id), membership.voter_ids().any(|v| v == **id)));
             likely.map(|(_, voter)| voter.address.clone())
         };
+        if node == self.id.node {
+            return host_and_port(&self.advertised_address);
+        }
         host_and_port(&self.voters.get(&node).cloned().or_else(from_log)?)
     }
 

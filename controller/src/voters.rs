@@ -342,6 +342,13 @@ async fn lead(node: &Node, metrics: &Metrics, leads_for: Duration) {
     if is_committed && !stored.voter_ids().any(|id| id == node.id) {
         return node.hand_over().await;
     }
+    let own = Voter { address: node.advertised_address.clone() };
+    if stored.membership().get_node(&node.id) != Some(&own) && node.active().here {
+        // It leads where it did not listen when it last said so. Where the config says where voters are, nothing changes.
+        if let Err(error) = node.let_observe(node.id, own).await {
+            tracing::debug!(%error, "the log does not say yet where this controller listens");
+        }
+    }
     let nodes = nodes_of(stored.membership());
     let is_gone = |id: &RaftId| {
         let silence = silence(metrics, id).unwrap_or(leads_for);
