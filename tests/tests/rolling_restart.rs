@@ -3,7 +3,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,6 +37,16 @@ fn weir(bootstrap: &str, args: &[&str]) -> Command {
     command
 }
 
+/// What a process writes to its standard error, as it comes.
+fn said_by(child: &mut Child) -> Arc<Mutex<String>> {
+    let said = Arc::new(Mutex::new(String::new()));
+    let (err, all) = (BufReader::new(child.stderr.take().unwrap()), Arc::clone(&said));
+    std::thread::spawn(move || {
+        err.lines().map_while(Result::ok).for_each(|l| all.lock().unwrap().push_str(&(l + "\n")));
+    });
+    said
+}
+
 /// A process that writes lines, all of which are kept.
 struct Reader {
     what: &'static str,
@@ -49,16 +59,13 @@ impl Reader {
     fn start(what: &'static str, mut command: Command) -> Reader {
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let (lines, said) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(String::new())));
+        let lines = Arc::new(Mutex::new(Vec::new()));
         let (out, all) = (BufReader::new(child.stdout.take().unwrap()), Arc::clone(&lines));
         std::thread::spawn(move || {
             let lines = out.lines().map_while(Result::ok);
             lines.for_each(|line| all.lock().unwrap().push((Instant::now(), line)));
         });
-        let (err, all) = (BufReader::new(child.stderr.take().unwrap()), Arc::clone(&said));
-        std::thread::spawn(move || {
-            err.lines().map_while(Result::ok).for_each(|l| all.lock().unwrap().push_str(&(l + "\n")));
-        });
+        let said = said_by(&mut child);
         Reader { what, child, lines, said }
     }
 
@@ -137,6 +144,7 @@ struct Writer {
     what: &'static str,
     child: Child,
     input: ChildStdin,
+    said: Arc<Mutex<String>>,
 }
 
 impl Writer {
@@ -144,16 +152,16 @@ impl Writer {
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let input = child.stdin.take().unwrap();
-        Writer { what, child, input }
+        let said = said_by(&mut child);
+        Writer { what, child, input, said }
     }
 
     /// Ends its input; every record must have been acknowledged.
     fn finish(self) {
-        let Writer { what, mut child, input } = self;
+        let Writer { what, mut child, input, said } = self;
         drop(input);
-        let mut said = String::new();
-        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
         let status = child.wait().unwrap();
+        let said = said.lock().unwrap();
         assert!(status.success() && !said.contains("Delivery failed"), "{what} ended with {status}: {said}");
     }
 }
@@ -164,8 +172,8 @@ fn feed(mut writers: Vec<Writer>, enough: Arc<AtomicBool>) -> std::thread::JoinH
         let mut count = 0;
         while !enough.load(Ordering::SeqCst) {
             for writer in &mut writers {
-                writeln!(writer.input, "{count:<LINE_LENGTH$}")
-                    .unwrap_or_else(|e| panic!("{}: {e}", writer.what));
+                let written = writeln!(writer.input, "{count:<LINE_LENGTH$}");
+                written.unwrap_or_else(|e| panic!("{}: {e}: {}", writer.what, writer.said.lock().unwrap()));
             }
             count += 1;
             std::thread::sleep(BETWEEN_RECORDS);

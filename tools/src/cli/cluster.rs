@@ -54,6 +54,9 @@ pub struct RollingRestartArgs {
     /// Only this node; may be repeated; the order stays ours
     #[arg(long = "node", value_name = "ID")]
     pub nodes: Vec<i32>,
+    /// How long a node is back before the next one goes, so that clients have come back to it
+    #[arg(long, value_name = "SECONDS", default_value_t = 3)]
+    pub pause: u64,
     /// Only show the order, and what stands against it
     #[arg(long)]
     pub dry_run: bool,

@@ -1,7 +1,7 @@
 //! `weir cluster rolling-restart`: one node after the other, each when nothing is endangered by it, and the next when it is back.
 //!
 //! ```text
-//!  for each node:  safe? ──► command, or a word to the operator ──► gone ──► back ──► in sync ──► next
+//!  for each node:  safe? ──► command, or a word to the operator ──► gone ──► back ──► in sync ──► pause, next
 //!                   └ waits while others catch up
 //! ```
 //! The order is asked anew before each step: the active controller may have moved.
@@ -59,6 +59,9 @@ pub(super) async fn run(
         left.retain(|id| *id != node.id);
         let seconds = (client.host.clock().now() - begun).as_millis() as f64 / 1000.0;
         output.row(vec![node.id.into(), node.roles().into(), node.address().into(), seconds.into()]);
+        if !left.is_empty() {
+            client.host.clock().sleep(Duration::from_secs(args.pause)).await;
+        }
     }
     output.note(
         "every node is back and in sync; `weir partition elect preferred --all` spreads the leaders again",
@@ -121,7 +124,7 @@ async fn one(
     let clock = client.host.clock();
     let node = until_safe(client, &patience.deadline(clock.now()), left, args.force).await?;
     let mut progress = Progress::new(clock, format!("node {}, replicas in sync", node.id), None);
-    let mut watch = Watch::new(client, &node).await;
+    let mut watch = Watch::new(client, &node).await?;
     let gone_within = match &args.command {
         Some(command) => {
             progress.say(&format!("{node}: restarting it"));

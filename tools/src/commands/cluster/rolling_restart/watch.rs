@@ -27,12 +27,21 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) async fn new(client: &Client, node: &ClusterNode) -> Watch {
+    /// Holds a connection to the node. One that is up must be reachable, or its going would not be seen.
+    pub(super) async fn new(client: &Client, node: &ClusterNode) -> Result<Watch, String> {
         let clock = client.host.clock().clone();
-        let node = client.node(&node.address());
-        let held = node.session().await.ok();
+        let target = client.node(&node.address());
+        let held = match target.session().await {
+            Ok(session) => Some(session),
+            Err(_) if !node.is_up => None,
+            Err(why) => {
+                return Err(format!(
+                    "{node} cannot be reached from here, so that nobody would see it go and come back: {why}"
+                ));
+            }
+        };
         let next_ping = clock.now() + PING_EVERY;
-        Watch { clock, node, held, next_ping }
+        Ok(Watch { clock, node: target, held, next_ping })
     }
 
     /// Until it has gone; false: it has not within the time.
