@@ -18,6 +18,9 @@ use crate::progress::Progress;
 /// A broker's metadata are so far behind the controller's at most, or something else is wrong.
 const SEEN_WITHIN: Duration = Duration::from_secs(2);
 
+/// A cluster that does not answer for so long is not followed any more; what was begun goes on.
+const SILENT_MAX: Duration = Duration::from_secs(30);
+
 const COLUMNS: &[&str] = &["topic", "partition", "replicas", "new_replicas", "state"];
 const DONE: &str = "done";
 const MOVING: &str = "moving";
@@ -53,18 +56,20 @@ pub(super) async fn until_done(
     };
     let followers: BTreeSet<(i32, NamedPartition)> = targets.iter().flat_map(added).collect();
     let mut is_in_time = true;
+    let mut answered = clock.now();
     let still = loop {
         let looked = clock.now();
-        let ongoing = cluster_state::reassignments(client).await?;
-        let still: BTreeSet<NamedPartition> =
-            targets.iter().map(|(key, _)| key).filter(|key| ongoing.contains_key(*key)).cloned().collect();
-        if still.is_empty() || !is_in_time {
-            break still;
+        match look(client, targets, &followers).await {
+            Ok((still, _)) if still.is_empty() || !is_in_time => break still,
+            Ok((still, (has, of))) => {
+                answered = clock.now();
+                let done = targets.len() - still.len();
+                progress.set(has, of, format!("{done} of {} partitions done", targets.len()));
+            }
+            Err(why) if !is_in_time || clock.now() - answered > SILENT_MAX => return Err(why),
+            // A broker restarts, or another controller takes over.
+            Err(_) => {}
         }
-        let leaders = leaders(client, targets).await?;
-        let (has, of) = cluster_state::copied_bytes(client, &followers, &leaders).await;
-        let done = targets.len() - still.len();
-        progress.set(has, of, format!("{done} of {} partitions done", targets.len()));
         // Whatever became of it in the last wait is told too.
         is_in_time = deadline.pause(clock, clock.now() - looked).await;
     };
@@ -85,6 +90,22 @@ pub(super) async fn until_done(
         ));
     }
     Ok(output)
+}
+
+/// The partitions that still move, and how many bytes of how many their new replicas have.
+async fn look(
+    client: &Client,
+    targets: &Assignment,
+    followers: &BTreeSet<(i32, NamedPartition)>,
+) -> Result<(BTreeSet<NamedPartition>, (u64, u64)), String> {
+    let ongoing = cluster_state::reassignments(client).await?;
+    let keys = targets.iter().map(|(key, _)| key);
+    let still: BTreeSet<NamedPartition> = keys.filter(|key| ongoing.contains_key(*key)).cloned().collect();
+    if still.is_empty() {
+        return Ok((still, (0, 0)));
+    }
+    let leaders = leaders(client, targets).await?;
+    Ok((still, cluster_state::copied_bytes(client, followers, &leaders).await))
 }
 
 /// The replicas that were there before.
