@@ -3,7 +3,7 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tests::process::{CLUSTER_ID, Node, runtimes};
 
@@ -66,11 +66,15 @@ fn a_killed_leader_loses_nothing_of_an_idempotent_producer() {
 
 #[test]
 fn a_node_that_stops_in_order_hands_its_leaders_over_first() {
-    let mut nodes = cluster();
+    // Heartbeats far apart: the others tell at once that they know the new leaders, or the stop would wait for them.
+    let settings = ["broker.heartbeat.interval.ms=25000", "broker.session.timeout.ms=60000", CLUSTER_ID];
+    let mut nodes = Node::cluster(3, &settings);
     nodes[0].create_replicated(TOPIC, &[]);
     let (leader, _) = nodes[0].wait_for_leader(TOPIC, "three in sync", |(_, isr)| isr == 3);
     let at = nodes.iter().position(|node| node.id() == leader).unwrap();
+    let begun = Instant::now();
     assert_eq!(nodes[at].stop(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(5), "it took {:?}", begun.elapsed());
     let other = &nodes[(at + 1) % 3];
     let (now, in_sync) = other.leader_and_isr(TOPIC).expect("another node answers");
     assert!(now != leader && in_sync == 2, "leader {now}, {in_sync} in sync, before anybody missed it");

@@ -106,9 +106,16 @@ async fn publish(
     metadata.publish(Arc::clone(&image));
     replicas.apply(&before, &image, &changes).await;
     groups.follow(&before, &image, &changes);
+    let is_leaving =
+        |id: &i32| image.cluster.broker(*id).is_some_and(|b| b.in_controlled_shutdown && !b.fenced);
+    let someone_leaves = changes.brokers.iter().any(is_leaving);
     let end_offset = image.end_offset;
     metadata.set_applied(image);
     link.applied(end_offset);
+    if someone_leaves {
+        // It goes when all others have told that they know who leads now, and would wait for their next heartbeats.
+        link.beat_now();
+    }
 }
 
 async fn step(link: &ControllerLink, id: i32, position: &mut Position) -> Result<(), Error> {
