@@ -66,6 +66,36 @@ fn directories_are_formatted_once_and_shown() {
 }
 
 #[test]
+fn who_founds_the_quorum_is_said_where_it_cannot_be_known() {
+    let (dir, config) = config();
+    let format = |more: &[&str]| storage(&[&["format", "-t", CLUSTER][..], more].concat(), &config);
+    let named = refused(format(&["--standalone"]));
+    assert!(named.contains("controller.quorum.voters"), "{named}");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let text = text.replace("controller.quorum.voters=3@", "controller.quorum.bootstrap.servers=");
+    std::fs::write(&config, text).unwrap();
+    let silent = refused(format(&[]));
+    assert!(silent.contains("--standalone") && silent.contains("--no-initial-controllers"), "{silent}");
+    let others = format!("1@127.0.0.1:1:{CLUSTER}");
+    let absent = refused(format(&["--initial-controllers", &others]));
+    assert!(absent.contains("does not name node 3"), "{absent}");
+    let twice = format!("3@127.0.0.1:1:{CLUSTER},3@127.0.0.1:1:{ANOTHER}");
+    let twice = refused(format(&["--initial-controllers", &twice]));
+    assert!(twice.contains("twice"), "{twice}");
+    let both = refused(format(&["--standalone", "--no-initial-controllers"]));
+    assert!(both.contains("cannot be used with"), "{both}");
+    let wrong = refused(format(&["--initial-controllers", "3@127.0.0.1:1"]));
+    assert!(wrong.contains("id@host:port:directory-id"), "{wrong}");
+    assert!(!dir.path().join("a/meta.properties").exists(), "nothing was formatted by what was refused");
+    // The metadata directory, the first, has the id that the others were told.
+    let made = told(format(&["--initial-controllers", &format!("3@127.0.0.1:1:{ANOTHER}")]));
+    let first = made.lines().find(|line| line.contains("/a ")).unwrap();
+    assert!(first.ends_with(ANOTHER) && made.matches(ANOTHER).count() == 1, "{made}");
+    let voters = "a/__cluster_metadata-0/00000000000000000000-0000000000.checkpoint";
+    assert!(dir.path().join(voters).exists());
+}
+
+#[test]
 fn kafkas_tool_reads_what_is_formatted_here() {
     if !runtimes::have("kafka") {
         return;

@@ -21,7 +21,7 @@ pub use group::{GroupArgs, GroupCommand, ResetArgs};
 pub use partition::{
     ElectArgs, ElectionType, PartitionArgs, PartitionCommand, PartitionListArgs, ReassignArgs,
 };
-pub use storage::{StorageArgs, StorageCommand};
+pub use storage::{FirstControllers, StorageArgs, StorageCommand};
 pub use topic::{TopicArgs, TopicCommand};
 
 use crate::output::Format;

@@ -14,6 +14,21 @@ pub struct StorageArgs {
     pub format: Format,
 }
 
+/// Who founds a quorum whose voters live in its log: for controllers without `controller.quorum.voters`.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub struct FirstControllers {
+    /// This controller alone; others are added later
+    #[arg(short = 's', long)]
+    pub standalone: bool,
+    /// These controllers, the same list on each of them
+    #[arg(short = 'I', long, value_name = "ID@HOST:PORT:DIRECTORY_ID,...")]
+    pub initial_controllers: Option<String>,
+    /// Somebody else: this one observes, and can be added
+    #[arg(short = 'N', long)]
+    pub no_initial_controllers: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum StorageCommand {
     /// Make the directories of a node that is to belong to a cluster
@@ -26,6 +41,8 @@ pub enum StorageCommand {
         /// Leave alone what is formatted already, and format the others
         #[arg(short = 'g', long)]
         ignore_formatted: bool,
+        #[command(flatten)]
+        first: FirstControllers,
     },
     /// Show to whom a node's directories belong
     Info {
