@@ -9,6 +9,7 @@ use clap_complete::Shell;
 mod broker;
 mod cluster;
 mod config;
+mod controller;
 mod group;
 mod partition;
 mod storage;
@@ -17,6 +18,7 @@ mod topic;
 pub use broker::{BrokerArgs, BrokerCommand};
 pub use cluster::{ClusterArgs, ClusterCommand, RollingRestartArgs};
 pub use config::{ConfigArgs, ConfigCommand, EntityKind};
+pub use controller::{ControllerArgs, ControllerCommand};
 pub use group::{GroupArgs, GroupCommand, ResetArgs};
 pub use partition::{
     ElectArgs, ElectionType, PartitionArgs, PartitionCommand, PartitionListArgs, ReassignArgs,
@@ -51,6 +53,8 @@ pub enum Command {
     Config(ConfigArgs),
     /// Show brokers, quorum, features and log directories of the cluster; restart its nodes in turn
     Cluster(ClusterArgs),
+    /// List, add and remove the controllers that vote
+    Controller(ControllerArgs),
     /// Make and show the directories of a node before it runs
     Storage(StorageArgs),
     /// Write lines of standard input as records

@@ -19,7 +19,7 @@ use crate::cli::{Command, Target};
 use crate::client::Client;
 use crate::client_config::ClientConfig;
 use crate::commands::{
-    broker, cluster, completions, config, consume, group, partition, produce, storage, topic,
+    broker, cluster, completions, config, consume, controller, group, partition, produce, storage, topic,
 };
 use crate::output::{Format, Output};
 
@@ -58,6 +58,10 @@ pub fn run(cli: cli::Cli) -> Result<(), String> {
         Command::Cluster(args) => {
             let (target, patience) = args.target.for_waiting();
             show(&target, false, move |client| Box::new(cluster::run(client, patience, args.command)))
+        }
+        Command::Controller(args) => {
+            let target = args.target.clone();
+            show(&target, false, |client| Box::new(controller::run(client, args.command)))
         }
         Command::Storage(args) => {
             write(args.format, &client::block_on(move |host| Box::new(storage::run(host, args.command)))?)
