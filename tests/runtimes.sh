@@ -159,5 +159,5 @@ case ${1:-} in
   client) shift; run_client "$@" ;;
   java) shift; jvm "$@" ;;
   python) shift; exec "$clients/python/bin/python" "$@" ;;
-  *) sed -n '2,14p' "$0" >&2; exit 2 ;;
+  *) sed -n '2,13p' "$0" >&2; exit 2 ;;
 esac

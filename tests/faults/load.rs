@@ -35,7 +35,9 @@ impl Load {
         let here = concat!(env!("CARGO_MANIFEST_DIR"), "/faults");
         let programs = [["java", "Load.java"], ["python", "load.py"]];
         let clients = programs.map(|[runtime, program]| {
-            let mut command = runtimes::script();
+            // However this process ends, its clients end with it.
+            let mut command = Command::new("setpriv");
+            command.args(["--pdeathsig", "KILL"]).arg(runtimes::script().get_program());
             command.env("KAFKA_HEAP", "-Xms32m -Xmx256m").arg(runtime).arg(format!("{here}/{program}"));
             command.args([bootstrap, topic, &partitions.to_string(), protocol, PER_SECOND]);
             start(command, &said)
