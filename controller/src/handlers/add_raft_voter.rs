@@ -7,8 +7,8 @@ use protocol::messages::{AddRaftVoterRequest, AddRaftVoterResponse};
 use protocol::{ErrorCode, Str};
 use wire::Context;
 
-use super::raft_voter::{address_of, check_cluster, seat, told};
 use crate::node::Node;
+use crate::voter_requests::{address_of, check_cluster, seat, told};
 use crate::writer::Error;
 
 pub async fn handle(node: Arc<Node>, _cx: Context, request: AddRaftVoterRequest) -> AddRaftVoterResponse {

@@ -24,7 +24,6 @@ pub mod fetch;
 pub mod fetch_snapshot;
 pub mod incremental_alter_configs;
 pub mod list_partition_reassignments;
-mod raft_voter;
 pub mod remove_raft_voter;
 pub mod unregister_broker;
 pub mod update_features;

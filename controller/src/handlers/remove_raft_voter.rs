@@ -6,8 +6,8 @@ use protocol::ErrorCode;
 use protocol::messages::{RemoveRaftVoterRequest, RemoveRaftVoterResponse};
 use wire::Context;
 
-use super::raft_voter::{check_cluster, seat, told};
 use crate::node::Node;
+use crate::voter_requests::{check_cluster, seat, told};
 use crate::writer::Error;
 
 pub async fn handle(

@@ -7,9 +7,9 @@ use protocol::messages::{UpdateRaftVoterRequest, UpdateRaftVoterResponse};
 use protocol::{ErrorCode, Str};
 use wire::Context;
 
-use super::raft_voter::{address_of, check_cluster, seat, told};
 use crate::decide::Refusal;
 use crate::node::Node;
+use crate::voter_requests::{address_of, check_cluster, seat, told};
 use crate::writer::Error;
 
 pub async fn handle(

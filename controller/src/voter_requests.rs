@@ -13,7 +13,7 @@ fn refused(code: ErrorCode, message: impl Into<String>) -> Error {
 }
 
 /// Who names a cluster must mean this one.
-pub(super) fn check_cluster(node: &Node, cluster_id: Option<&Str>) -> Result<(), Error> {
+pub(crate) fn check_cluster(node: &Node, cluster_id: Option<&Str>) -> Result<(), Error> {
     let own = node.cluster_id.to_string();
     match cluster_id {
         Some(given) if **given != *own => {
@@ -24,12 +24,12 @@ pub(super) fn check_cluster(node: &Node, cluster_id: Option<&Str>) -> Result<(),
     }
 }
 
-pub(super) fn seat(node: i32, directory: Uuid, invalid: &str) -> Result<RaftId, Error> {
+pub(crate) fn seat(node: i32, directory: Uuid, invalid: &str) -> Result<RaftId, Error> {
     Seat { node, directory }.id().ok_or_else(|| refused(ErrorCode::InvalidRequest, invalid))
 }
 
 /// Where a voter listens for other controllers: of its listeners (name, host, port) the one named as ours.
-pub(super) fn address_of(
+pub(crate) fn address_of(
     node: &Node,
     listeners: &[(&Str, &Str, u16)],
     missing: &str,
@@ -47,7 +47,7 @@ pub(super) fn address_of(
 }
 
 /// Code and message of a failed change. Who does not lead the quorum says it in the quorum's words.
-pub(super) fn told(error: &Error) -> (i16, Option<Str>) {
+pub(crate) fn told(error: &Error) -> (i16, Option<Str>) {
     match error {
         Error::NotController => (ErrorCode::NotLeaderOrFollower.code(), None),
         other => crate::node::told(other),
