@@ -198,7 +198,9 @@ impl Node {
         let change = move |membership: &Membership, image: &Image| {
             let voters = decide::remove_voter(image, &voters_of(membership), old)?;
             let mut nodes = nodes_of(membership);
-            if !goes_on {
+            // Who is there again under another directory id has lost the former one.
+            let is_replaced = nodes.keys().any(|other| other.node == old.node && *other != old);
+            if !goes_on || is_replaced {
                 nodes.remove(&old);
             }
             Ok(Some(members(voters, nodes)))
