@@ -76,14 +76,16 @@ struct Lines {
 /// A controller, and how it is reached.
 struct Known {
     target: Target,
+    /// The settings say where it is, and are believed.
+    is_given: bool,
     lines: Arc<Lines>,
 }
 
 impl Known {
-    fn new(host: &Host, target: &Target, options: &NodeOptions) -> Known {
+    fn new(host: &Host, target: &Target, options: &NodeOptions, is_given: bool) -> Known {
         let node = || Node::new(host, target.clone(), options.clone());
         let lines = Lines { heartbeat: node(), follow: node(), isr: node(), forward: node() };
-        Known { target: target.clone(), lines: Arc::new(lines) }
+        Known { target: target.clone(), is_given, lines: Arc::new(lines) }
     }
 }
 
@@ -131,7 +133,7 @@ impl ControllerLink {
             reconnect_wait_max: bounds::CONTROLLER_RETRY_WAIT_MAX,
             ..NodeOptions::default()
         };
-        let known = |target: &Target| Known::new(host, target, &options);
+        let known = |target: &Target| Known::new(host, target, &options, true);
         let lines: BTreeMap<i32, Known> = endpoints.nodes.iter().map(|(id, t)| (*id, known(t))).collect();
         // Ids that are known before those that are not.
         let first = lines.keys().find(|id| **id >= 0).or(lines.keys().next_back());
@@ -169,15 +171,15 @@ impl ControllerLink {
         Arc::clone(&known.get(&id).expect("only known controllers are taken to be active").lines)
     }
 
-    /// A controller told where another one listens. One of this process is reached as before.
+    /// A controller, or the log, told where another one listens.
     fn learn(&self, id: i32, address: &str) {
         let mut known = self.known();
-        match known.get(&id).map(|known| &known.target) {
-            Some(Target::Through(..)) => {}
-            Some(Target::Address(before)) if **before == *address => {}
+        match known.get(&id) {
+            Some(known) if known.is_given || **known.target.name() == *address => {}
             _ => {
                 tracing::debug!(controller = id, address, "a controller listens there");
-                known.insert(id, Known::new(&self.host, &Target::address(address), &self.options));
+                let target = Target::address(address);
+                known.insert(id, Known::new(&self.host, &target, &self.options, false));
             }
         }
     }

@@ -14,6 +14,8 @@ use bytes::Bytes;
 use metadata::{Changes, Delta, Image, Record};
 use protocol::batch::batches;
 use protocol::bounds;
+use protocol::messages::VotersRecord;
+use protocol::messages::voters_record::Endpoint;
 use wire::client::{CallError, MetadataFetched, MetadataLog, MetadataLogError};
 
 use super::ControllerLink;
@@ -127,14 +129,14 @@ async fn step(link: &ControllerLink, id: i32, position: &mut Position) -> Result
     let wait = if is_known { bounds::METADATA_FETCH_WAIT } else { bounds::METADATA_START_WAIT };
     match log.fetch(position.image.end_offset, position.epoch, wait).await? {
         MetadataFetched::Snapshot { end_offset, epoch } => {
-            let image = read_snapshot(log.fetch_snapshot(end_offset, epoch).await?, end_offset)?;
+            let image = read_snapshot(link, log.fetch_snapshot(end_offset, epoch).await?, end_offset)?;
             position.changes = everything(&position.image, &image);
             (position.image, position.epoch) = (image, epoch);
         }
         MetadataFetched::Batches { records, .. } if records.is_empty() => {}
         MetadataFetched::Batches { records, .. } => {
             let mut delta = Delta::new(&position.image);
-            let epoch = apply_batches(&mut delta, records)?;
+            let epoch = apply_batches(link, &mut delta, records)?;
             let (_, image, changes) = delta.into_parts();
             merge(&mut position.changes, changes);
             position.image = image;
@@ -145,7 +147,7 @@ async fn step(link: &ControllerLink, id: i32, position: &mut Position) -> Result
 }
 
 /// Applies batches to a delta; returns the epoch of the last one.
-fn apply_batches(delta: &mut Delta, records: Bytes) -> Result<Option<i32>, Error> {
+fn apply_batches(link: &ControllerLink, delta: &mut Delta, records: Bytes) -> Result<Option<i32>, Error> {
     let mut epoch = None;
     for batch in batches(records) {
         let batch = batch?;
@@ -160,9 +162,9 @@ fn apply_batches(delta: &mut Delta, records: Bytes) -> Result<Option<i32>, Error
         batch.check_crc()?;
         epoch = Some(batch.header.leader_epoch.0);
         if batch.header.is_control() {
-            if let Some(level) = metadata::record::kraft_version(&batch)? {
-                delta.set_kraft_version(level);
-            }
+            let (level, voters) = metadata::record::quorum(&batch)?;
+            level.into_iter().for_each(|level| delta.set_kraft_version(level));
+            voters.into_iter().for_each(|voters| learn_voters(link, &voters));
             delta.skip_offsets(next - end);
             continue;
         }
@@ -181,14 +183,27 @@ fn decode(value: Option<Bytes>) -> Result<Record, Error> {
     Ok(metadata::record::decode(value.ok_or(MetadataLogError::Malformed("a record has no value"))?)?)
 }
 
-fn read_snapshot(bytes: Bytes, end_offset: i64) -> Result<Image, Error> {
+/// Whoever is active next is one of them, and may be none that the settings name.
+fn learn_voters(link: &ControllerLink, voters: &VotersRecord) {
+    for voter in &voters.voters {
+        if let Some(Endpoint { host, port, .. }) = voter.endpoints.first() {
+            let address =
+                if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+            link.learn(voter.voter_id, &address);
+        }
+    }
+}
+
+fn read_snapshot(link: &ControllerLink, bytes: Bytes, end_offset: i64) -> Result<Image, Error> {
     let mut records = Vec::new();
     let mut kraft_version = 0;
     for batch in batches(bytes) {
         let batch = batch?;
         batch.check_crc()?;
         if batch.header.is_control() {
-            kraft_version = metadata::record::kraft_version(&batch)?.unwrap_or(kraft_version);
+            let (level, voters) = metadata::record::quorum(&batch)?;
+            kraft_version = level.unwrap_or(kraft_version);
+            voters.into_iter().for_each(|voters| learn_voters(link, &voters));
             continue;
         }
         for record in batch.records(bounds::DECOMPRESSED_BATCH_BYTES_MAX)? {

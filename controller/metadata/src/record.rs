@@ -10,6 +10,7 @@
 use bytes::Bytes;
 use protocol::batch::{Batch, BatchError, ControlRecord};
 pub use protocol::messages::MetadataRecord as Record;
+use protocol::messages::VotersRecord;
 use protocol::{DecodeError, EncodeError, Str, bounds, record_frame};
 
 use crate::{MetadataVersion, features};
@@ -90,17 +91,24 @@ pub fn decode(value: Bytes) -> Result<Record, Error> {
 
 /// The last level of `kraft.version` in a control batch.
 pub fn kraft_version(batch: &Batch) -> Result<Option<i16>, Error> {
-    let mut level = None;
+    Ok(quorum(batch)?.0)
+}
+
+/// What a control batch says of the quorum: the last level of `kraft.version`, and the last voters.
+pub fn quorum(batch: &Batch) -> Result<(Option<i16>, Option<VotersRecord>), Error> {
+    let (mut level, mut voters) = (None, None);
     for record in batch.records(bounds::DECOMPRESSED_BATCH_BYTES_MAX)? {
-        if let Some(ControlRecord::KRaftVersion(found)) = ControlRecord::read(&record?)? {
-            level = Some(found.k_raft_version);
+        match ControlRecord::read(&record?)? {
+            Some(ControlRecord::KRaftVersion(found)) => level = Some(found.k_raft_version),
+            Some(ControlRecord::KRaftVoters(found)) => voters = Some(found),
+            _ => {}
         }
     }
     match level {
         Some(level) if !features::is_supported(features::KRAFT_VERSION, level) => {
             Err(Error::UnsupportedLevel { name: Str::from_static(features::KRAFT_VERSION), level })
         }
-        level => Ok(level),
+        level => Ok((level, voters)),
     }
 }
 
