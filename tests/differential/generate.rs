@@ -26,6 +26,9 @@ const LEFT_OUT: &[ApiKey] = &[
     ApiKey::DescribeLogDirs,
     ApiKey::GetTelemetrySubscriptions,
     ApiKey::PushTelemetry,
+    // Kafka's process ends at some of these.
+    ApiKey::AddRaftVoter,
+    ApiKey::RemoveRaftVoter,
 ];
 
 /// splitmix64: any seed is as good as another.
