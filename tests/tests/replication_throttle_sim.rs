@@ -87,10 +87,9 @@ fn move_to_another(configs: &'static [(&str, &str)], rates: &'static [(&str, &st
     }
     let took = now(&cluster) - began;
     // The new leader has all of it, and goes on.
-    let reader = client.clone();
     let read = async move {
-        assert!(reader.produce(TOPIC, 0, "after").await);
-        reader.read_all(TOPIC, 0).await.expect("the leader answers").len()
+        assert!(client.produce(TOPIC, 0, "after").await);
+        client.read_all(TOPIC, 0).await.expect("the leader answers").len()
     };
     assert_eq!(cluster.world.block_on(LIMIT, read).expect("read"), VALUES + 1);
     took
