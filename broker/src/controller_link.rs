@@ -4,7 +4,8 @@
 //!                      .-- heartbeat --> register, heartbeat          (its end tells the controller that we are gone)
 //!   active controller <--- follow -----> Fetch, FetchSnapshot         (long polls; tells who is active)
 //!                      |-- isr --------> AlterPartition                (commits wait for it)
-//!                      '-- forward ----> Envelope, AllocateProducerIds, AssignReplicasToDirs
+//!                      |-- forward ----> Envelope
+//!                      '-- own --------> AllocateProducerIds, AssignReplicasToDirs
 //! ```
 //! Each purpose has a connection of its own, since answers come in the order of requests. All go to the one controller that
 //! is taken to be active; whoever hears otherwise says so, and all move.
@@ -71,6 +72,8 @@ struct Lines {
     follow: Node,
     isr: Node,
     forward: Node,
+    /// What may take long at a controller must not wait for it: forwarded requests do.
+    own: Node,
 }
 
 /// A controller, and how it is reached.
@@ -84,7 +87,7 @@ struct Known {
 impl Known {
     fn new(host: &Host, target: &Target, options: &NodeOptions, is_given: bool) -> Known {
         let node = || Node::new(host, target.clone(), options.clone());
-        let lines = Lines { heartbeat: node(), follow: node(), isr: node(), forward: node() };
+        let lines = Lines { heartbeat: node(), follow: node(), isr: node(), forward: node(), own: node() };
         Known { target: target.clone(), is_given, lines: Arc::new(lines) }
     }
 }
@@ -239,7 +242,7 @@ impl ControllerLink {
         let deadline = self.host.clock().now() + bounds::CONTROLLER_CALL_TIMEOUT;
         loop {
             let id = self.active();
-            match self.lines(id).forward.call(request).await {
+            match self.lines(id).own.call(request).await {
                 Ok(answer) if answer.error_code == ErrorCode::NotController.code() => {
                     self.is_not_active(id, None);
                 }
@@ -270,7 +273,7 @@ impl ControllerLink {
         request: &AssignReplicasToDirsRequest,
     ) -> Result<AssignReplicasToDirsResponse, CallError> {
         let id = self.active();
-        let answer = self.lines(id).forward.call(request).await?;
+        let answer = self.lines(id).own.call(request).await?;
         if answer.error_code == ErrorCode::NotController.code() {
             self.is_not_active(id, None);
         }

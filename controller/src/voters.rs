@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use host::Instant;
 use metadata::Image;
 use metadata::features::KRAFT_VERSION;
 use openraft::ServerState;
@@ -314,18 +315,22 @@ impl Node {
 /// Looks after the quorum as long as this controller runs.
 pub(crate) async fn tend(node: Arc<Node>) {
     let clock = node.host.clock().clone();
-    let (mut leads_since, mut tried_to_join) = (None, None);
+    let (mut known_since, mut tried_to_join) = (BTreeMap::new(), None);
     loop {
         // Cancellation is safe: a wake-up that comes meanwhile is kept.
         let _ = clock.timeout(ROUND, node.tend_now.notified()).await;
         let metrics = node.metrics();
         node.addresses.follow(metrics.membership_config.membership());
         if metrics.state == ServerState::Leader {
-            let since = *leads_since.get_or_insert(clock.now());
-            lead(&node, &metrics, clock.now() - since).await;
+            let nodes = nodes_of(metrics.membership_config.membership());
+            known_since.retain(|id, _| nodes.contains_key(id));
+            for id in nodes.into_keys() {
+                known_since.entry(id).or_insert(clock.now());
+            }
+            lead(&node, &metrics, &known_since).await;
             continue;
         }
-        leads_since = None;
+        known_since.clear();
         if node.service.silence() > SILENCE {
             ask_to_observe(&node, &metrics).await;
             continue;
@@ -337,8 +342,9 @@ pub(crate) async fn tend(node: Arc<Node>) {
     }
 }
 
-/// What the active controller does: it gives way if it is no voter, and forgets observers that are gone.
-async fn lead(node: &Node, metrics: &Metrics, leads_for: Duration) {
+/// What the active controller does: it gives way if it is no voter, and forgets observers that are gone. Who has not
+/// answered yet is silent since this leader knows it.
+async fn lead(node: &Node, metrics: &Metrics, known_since: &BTreeMap<RaftId, Instant>) {
     let stored = &metrics.membership_config;
     let is_committed = metrics.committed_membership_config.log_id() == stored.log_id();
     if is_committed && !stored.voter_ids().any(|id| id == node.id) {
@@ -353,7 +359,9 @@ async fn lead(node: &Node, metrics: &Metrics, leads_for: Duration) {
     }
     let nodes = nodes_of(stored.membership());
     let is_gone = |id: &RaftId| {
-        let silence = silence(metrics, id).unwrap_or(leads_for);
+        let known_for =
+            || known_since.get(id).map_or(Duration::ZERO, |since| node.host.clock().now() - *since);
+        let silence = silence(metrics, id).unwrap_or_else(known_for);
         let mut others = nodes.keys().filter(|other| other.node == id.node && *other != id);
         silence > bounds::CONTROLLER_OBSERVER_SESSION
             // It came back with another directory.

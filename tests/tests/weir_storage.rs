@@ -72,6 +72,9 @@ fn who_founds_the_quorum_is_said_where_it_cannot_be_known() {
     let named = refused(format(&["--standalone"]));
     assert!(named.contains("controller.quorum.voters"), "{named}");
     let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("controller.quorum.voters=3@", "#")).unwrap();
+    let lost = refused(format(&["--no-initial-controllers"]));
+    assert!(lost.contains("controller.quorum.bootstrap.servers"), "{lost}");
     let text = text.replace("controller.quorum.voters=3@", "controller.quorum.bootstrap.servers=");
     std::fs::write(&config, text).unwrap();
     let silent = refused(format(&[]));

@@ -82,7 +82,7 @@ impl Key {
 #[derive(Debug)]
 struct Cached {
     asked: Asked,
-    /// What was told last; -1 after an error, so that its end is told too.
+    /// What was told last; -1 after an error, so that its end is told too, and after a divergence.
     high_watermark: i64,
     log_start_offset: i64,
 }
@@ -169,8 +169,8 @@ impl Session {
     pub(super) fn told(&mut self, asked: &Asked, answer: &PartitionData) {
         let place = self.places.get(&Key::new(&asked.topic, asked.partition));
         if let Some(cached) = place.and_then(|place| self.order.get_mut(place)) {
-            (cached.high_watermark, cached.log_start_offset) =
-                (answer.high_watermark, answer.log_start_offset);
+            cached.high_watermark = known_high_watermark(answer);
+            cached.log_start_offset = answer.log_start_offset;
         }
     }
 
@@ -180,10 +180,11 @@ impl Session {
         let Some(place) = self.places.get_mut(&key) else { return false };
         let cached = self.order.get_mut(place).expect("every place is in the order");
         let is_error = answer.error_code != ErrorCode::None.code();
+        let diverges = answer.diverging_epoch.end_offset >= 0;
         let has_records = answer.records.as_ref().is_some_and(|records| !records.is_empty());
         let is_news = cached.high_watermark != answer.high_watermark
             || cached.log_start_offset != answer.log_start_offset;
-        cached.high_watermark = if is_error { -1 } else { answer.high_watermark };
+        cached.high_watermark = known_high_watermark(answer);
         cached.log_start_offset = answer.log_start_offset;
         if has_records {
             let cached = self.order.remove(place).expect("it was there");
@@ -191,10 +192,13 @@ impl Session {
             self.order.insert(self.next_place, cached);
             self.next_place += 1;
         }
-        has_records
-            || is_news
-            || is_error
-            || answer.preferred_read_replica >= 0
-            || answer.diverging_epoch.end_offset >= 0
+        has_records || is_news || is_error || diverges || answer.preferred_read_replica >= 0
     }
+}
+
+/// What the reader knows after an answer. One whose log diverges cuts it, and takes nothing else over: without being told the
+/// same once more it would stay behind until something changes.
+fn known_high_watermark(answer: &PartitionData) -> i64 {
+    let is_taken = answer.error_code == ErrorCode::None.code() && answer.diverging_epoch.end_offset < 0;
+    if is_taken { answer.high_watermark } else { -1 }
 }

@@ -186,6 +186,9 @@ fn an_incremental_answer_names_what_has_changed() {
         let back = |partition: i32| if partition == 5 { told(0, b"") } else { news(partition) };
         assert_eq!(ask(&back), [3, 4, 5], "the end of an error is told");
         assert_eq!(ask(&back), [3, 4]);
+        let cut = |partition: i32| if partition >= 4 { told(0, b"") } else { news(partition) };
+        assert_eq!(ask(&cut), [3, 4], "who had to cut its log took nothing else of the answer");
+        assert_eq!(ask(&cut), [3]);
     });
 }
 

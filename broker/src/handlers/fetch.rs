@@ -320,7 +320,7 @@ impl Plan {
     /// Whether a follower gets no records of a partition for now: the rate is used up, and no commit waits for it.
     fn is_held_back(&self, partition: &Partition) -> bool {
         let quota = &self.broker.replication_quotas.leader;
-        let lags = |(id, _): (i32, i64)| !partition.is_in_sync(id);
+        let lags = |(id, _): (i32, i64)| !partition.is_commit_waiting_for(id);
         self.follower.is_some_and(lags) && self.is_throttled(partition) && quota.is_exceeded()
     }
 

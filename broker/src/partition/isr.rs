@@ -173,8 +173,9 @@ impl Partition {
         self.state().shrink()
     }
 
-    pub fn is_in_sync(&self, id: i32) -> bool {
-        self.state().isr.contains(&id)
+    /// Whether commits wait for a replica, or are about to.
+    pub fn is_commit_waiting_for(&self, id: i32) -> bool {
+        self.state().is_waited_for(id)
     }
 
     /// Whether a change is still wanted; one that is not need not be asked for again.

@@ -81,6 +81,12 @@ impl FirstQuorum {
                 .to_owned());
         }
         let is_alone = controller.joining.bootstrap_servers.is_empty();
+        if first.no_initial_controllers && is_alone {
+            return Err(
+                "a controller that observes must know whom to ask: set controller.quorum.bootstrap.servers"
+                    .to_owned(),
+            );
+        }
         if controller.voters.is_empty() && !is_told && !is_alone {
             return Err("who founds the quorum? One of --standalone, --initial-controllers and --no-initial-controllers is \
                         needed, since controller.quorum.voters is not set"
