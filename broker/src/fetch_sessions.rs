@@ -25,7 +25,7 @@ pub use session::{Asked, TopicRef};
 use session::{Key, Session};
 
 /// The epoch of a fetch that wants a session, and of one that wants none.
-const INITIAL_EPOCH: i32 = 0;
+pub(crate) const INITIAL_EPOCH: i32 = 0;
 const FINAL_EPOCH: i32 = -1;
 
 /// A fetch, as sessions see it.
@@ -321,7 +321,7 @@ fn lock(session: &Mutex<Session>) -> MutexGuard<'_, Session> {
 }
 
 /// After the last one comes 1: 0 asks for a new session.
-fn next_epoch(epoch: i32) -> i32 {
+pub(crate) fn next_epoch(epoch: i32) -> i32 {
     if epoch == i32::MAX { 1 } else { epoch + 1 }
 }
 

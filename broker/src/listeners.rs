@@ -101,15 +101,10 @@ fn overrides(text: &str) -> BTreeMap<IpAddr, usize> {
 
 /// Takes over changes of the limits, as long as the broker runs.
 pub(crate) async fn follow_limits(broker: Arc<Broker>, quotas: Arc<ConnectionQuotas>) {
-    let mut image = broker.metadata.applied();
-    loop {
-        quotas.set_limits(limits(&image, &broker.config.server, broker.config.node_id));
-        let clock = broker.host.clock();
-        let again = clock.now() + bounds::CLIENT_WAIT_MAX;
-        let is_new = |other: &Arc<Image>| !Arc::ptr_eq(&other.configs, &image.configs);
-        broker.metadata.wait_for(clock, again, is_new).await;
-        image = broker.metadata.applied();
-    }
+    let set = |image: &Image| {
+        quotas.set_limits(limits(image, &broker.config.server, broker.config.node_id));
+    };
+    broker.metadata.follow_configs(broker.host.clock(), set).await;
 }
 
 #[cfg(test)]

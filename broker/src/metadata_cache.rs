@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use host::{Clock, Instant};
 use metadata::Image;
+use protocol::bounds;
 use tokio::sync::watch;
 
 /// See the module.
@@ -46,6 +47,18 @@ impl MetadataCache {
 
     pub fn set_applied(&self, image: Arc<Image>) {
         self.applied.send_replace(image);
+    }
+
+    /// Gives `take` the image, and again whenever the configs are other ones. Never ends; cancellation is safe.
+    pub(crate) async fn follow_configs(&self, clock: &Clock, take: impl Fn(&Image)) {
+        let mut image = self.applied();
+        loop {
+            take(&image);
+            let again = clock.now() + bounds::CLIENT_WAIT_MAX;
+            let is_new = |other: &Arc<Image>| !Arc::ptr_eq(&other.configs, &image.configs);
+            self.wait_for(clock, again, is_new).await;
+            image = self.applied();
+        }
     }
 
     /// Waits until the replicas have taken over an image of which `is_there` is true. False when the time was up.

@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use host::{Clock, Instant};
 use metadata::Image;
-use protocol::bounds;
 use protocol::config::{Configs, Value};
 
 use crate::broker::Broker;
@@ -151,15 +150,10 @@ impl ThrottledPartitions {
 
 /// Takes over changes of the rates, as long as the broker runs.
 pub(crate) async fn follow_limits(broker: Arc<Broker>) {
-    let mut image = broker.metadata.applied();
-    loop {
-        broker.replication_quotas.set_limits(&image, &broker.config.server, broker.config.node_id);
-        let clock = broker.host.clock();
-        let again = clock.now() + bounds::CLIENT_WAIT_MAX;
-        let is_new = |other: &Arc<Image>| !Arc::ptr_eq(&other.configs, &image.configs);
-        broker.metadata.wait_for(clock, again, is_new).await;
-        image = broker.metadata.applied();
-    }
+    let set = |image: &Image| {
+        broker.replication_quotas.set_limits(image, &broker.config.server, broker.config.node_id);
+    };
+    broker.metadata.follow_configs(broker.host.clock(), set).await;
 }
 
 #[cfg(test)]

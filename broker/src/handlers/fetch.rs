@@ -319,9 +319,11 @@ impl Plan {
 
     /// Whether a follower gets no records of a partition for now: the rate is used up, and no commit waits for it.
     fn is_held_back(&self, partition: &Partition) -> bool {
-        let quota = &self.broker.replication_quotas.leader;
-        let lags = |(id, _): (i32, i64)| !partition.is_commit_waiting_for(id);
-        self.follower.is_some_and(lags) && self.is_throttled(partition) && quota.is_exceeded()
+        let Some((follower, _)) = self.follower else { return false };
+        // Whether there is a rate at all comes first: without one, which is the rule, nothing is locked for it.
+        self.is_throttled(partition)
+            && self.broker.replication_quotas.leader.is_exceeded()
+            && !partition.is_commit_waiting_for(follower)
     }
 
     /// The answer to a consumer that should ask another replica.

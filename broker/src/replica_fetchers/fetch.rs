@@ -10,8 +10,9 @@ use protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsets
 use protocol::messages::{FetchRequest, FetchResponse, ListOffsetsRequest};
 use wire::client::{CallError, Node};
 
-use super::session::{FetchSession, INITIAL_EPOCH, Saying, Wanted};
+use super::session::{FetchSession, Saying, Wanted};
 use super::{Followed, Surroundings};
+use crate::fetch_sessions::INITIAL_EPOCH;
 use crate::partition::Position;
 
 /// In ListOffsets.

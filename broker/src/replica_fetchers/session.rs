@@ -14,8 +14,7 @@ use protocol::ids::PartitionId;
 use protocol::messages::FetchResponse;
 use protocol::{ErrorCode, Uuid};
 
-/// The epoch of a request that wants a new session.
-pub(super) const INITIAL_EPOCH: i32 = 0;
+use crate::fetch_sessions::{INITIAL_EPOCH, next_epoch};
 
 /// What is asked of one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,8 +80,7 @@ impl FetchSession {
         match ErrorCode::from_code(answer.error_code) {
             ErrorCode::None => {
                 self.id = answer.session_id;
-                let next = if session_epoch == i32::MAX { 1 } else { session_epoch + 1 };
-                self.epoch = if self.id == 0 { INITIAL_EPOCH } else { next };
+                self.epoch = if self.id == 0 { INITIAL_EPOCH } else { next_epoch(session_epoch) };
             }
             ErrorCode::FetchSessionIdNotFound => self.id = 0,
             _ => {}
