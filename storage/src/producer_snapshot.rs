@@ -3,8 +3,12 @@
 //!     [version i16 = 1][crc32c u32 of what follows][entries: count i32, then 52 bytes each]
 //!
 //! The name is the offset up to which the log is in it. A log opens with its newest snapshot and the batches after it.
+//!
+//! Kafka has one entry of each producer, its newest batch; after a restart it cannot tell the other four from a gap, and a
+//! client that sends them again writes them twice. Here a producer has an entry for each batch that is kept of it, the newest
+//! last: Kafka's loader takes the last one that it reads (`ProducerStateManager.loadProducerEntry`).
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -30,20 +34,34 @@ pub(crate) fn list(names: &[String]) -> Vec<i64> {
     names.iter().filter_map(|n| n.strip_suffix(".snapshot")?.parse().ok()).collect()
 }
 
-pub(crate) fn write(fs: &Fs, dir: &Path, offset: i64, state: &ProducerState, sync: bool) -> io::Result<()> {
-    let entries = state.producers().iter().map(|(id, p)| {
-        let last = p.batches.back();
-        ProducerEntry {
-            producer_id: *id,
-            epoch: p.epoch,
-            last_sequence: last.map_or(NO_SEQUENCE, |b| b.last_sequence),
-            last_offset: last.map_or(-1, |b| b.last_offset),
-            offset_delta: last.map_or(0, |b| b.offset_delta),
-            timestamp: p.last_timestamp,
-            coordinator_epoch: p.coordinator_epoch,
-            current_txn_first_offset: p.transaction_first_offset.unwrap_or(-1),
+/// The entries of a producer, the oldest batch first.
+fn entries(id: i64, producer: &Producer) -> impl Iterator<Item = ProducerEntry> {
+    let without_batch = ProducerEntry {
+        producer_id: id,
+        epoch: producer.epoch,
+        last_sequence: NO_SEQUENCE,
+        last_offset: -1,
+        offset_delta: 0,
+        timestamp: producer.last_timestamp,
+        coordinator_epoch: producer.coordinator_epoch,
+        current_txn_first_offset: producer.transaction_first_offset.unwrap_or(-1),
+    };
+    let newest = producer.batches.len().saturating_sub(1);
+    let of_batches = producer.batches.iter().enumerate().map({
+        let without_batch = without_batch.clone();
+        move |(at, batch)| ProducerEntry {
+            last_sequence: batch.last_sequence,
+            last_offset: batch.last_offset,
+            offset_delta: batch.offset_delta,
+            timestamp: if at == newest { producer.last_timestamp } else { batch.timestamp },
+            ..without_batch.clone()
         }
     });
+    of_batches.chain(producer.batches.is_empty().then_some(without_batch))
+}
+
+pub(crate) fn write(fs: &Fs, dir: &Path, offset: i64, state: &ProducerState, sync: bool) -> io::Result<()> {
+    let entries = state.producers().iter().flat_map(|(id, producer)| entries(*id, producer));
     let snapshot =
         ProducerSnapshot { crc: 0, producer_entries: entries.collect(), ..ProducerSnapshot::default() };
     let mut out = Encoder::new();
@@ -78,7 +96,7 @@ pub(crate) fn read(fs: &Fs, dir: &Path, offset: i64) -> io::Result<Option<Produc
     if snapshot.crc != crc32c::crc32c(&bytes[CRC_COVERS_FROM..]) {
         return Ok(None);
     }
-    let mut state = ProducerState::default();
+    let mut producers: BTreeMap<i64, Producer> = BTreeMap::new();
     for entry in snapshot.producer_entries {
         let batch = ProducerBatch {
             last_sequence: entry.last_sequence,
@@ -86,15 +104,21 @@ pub(crate) fn read(fs: &Fs, dir: &Path, offset: i64) -> io::Result<Option<Produc
             offset_delta: entry.offset_delta,
             timestamp: entry.timestamp,
         };
+        let mut batches = producers.remove(&entry.producer_id).map(|older| older.batches).unwrap_or_default();
+        if entry.last_offset >= 0 {
+            batches.push_back(batch);
+        }
         let producer = Producer {
             epoch: entry.epoch,
-            batches: if entry.last_offset >= 0 { VecDeque::from([batch]) } else { VecDeque::new() },
+            batches,
             coordinator_epoch: entry.coordinator_epoch,
             last_timestamp: entry.timestamp,
             transaction_first_offset: (entry.current_txn_first_offset >= 0)
                 .then_some(entry.current_txn_first_offset),
         };
-        state.restore(entry.producer_id, producer);
+        producers.insert(entry.producer_id, producer);
     }
+    let mut state = ProducerState::default();
+    producers.into_iter().for_each(|(id, producer)| state.restore(id, producer));
     Ok(Some(state))
 }
