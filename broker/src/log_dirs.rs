@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use host::{Disk, DiskGone, Host};
 use protocol::Uuid;
@@ -43,7 +43,7 @@ pub struct LogDirs {
     dirs: Vec<Arc<Dir>>,
     pub cluster_id: String,
     /// The logs that were there at the start, and where.
-    found: BTreeMap<(String, i32), usize>,
+    found: Mutex<BTreeMap<(String, i32), usize>>,
     /// A dir went offline.
     pub failed: Notify,
     /// Room became short in a dir.
@@ -82,6 +82,7 @@ impl LogDirs {
             let (room, offline) = (Arc::default(), AtomicBool::new(false));
             dirs.push(Arc::new(Dir { files, disk, room, offline }));
         }
+        let found = Mutex::new(found);
         Ok(LogDirs { dirs, cluster_id, found, failed: Notify::new(), became_short: Notify::new() })
     }
 
@@ -96,6 +97,33 @@ impl LogDirs {
         if epochs.all(|epoch| epoch == first) { first } else { -1 }
     }
 
+    fn found(&self) -> std::sync::MutexGuard<'_, BTreeMap<(String, i32), usize>> {
+        self.found.lock().expect("no code that holds this lock panics")
+    }
+
+    /// Sets aside the logs that were found at the start and have not been placed since: this broker has no replica of them, or
+    /// none any more. Left where they are, one that is assigned here again would go on with what it was before.
+    pub async fn set_strays_aside(&self, host: &Host) {
+        let strays = std::mem::take(&mut *self.found());
+        for ((topic, partition), at) in strays {
+            let dir = Arc::clone(&self.dirs[at]);
+            if dir.is_offline() {
+                continue;
+            }
+            let unique = Uuid::from_random(|| host.entropy().u128());
+            let (job_dir, name) = (Arc::clone(&dir), topic.clone());
+            let marked = dir.disk.run(move |fs| job_dir.files.mark_stray(fs, &name, partition, unique)).await;
+            match marked {
+                Ok(Ok(to)) => {
+                    let to = to.display().to_string();
+                    tracing::warn!(topic, partition, to, "a log of no replica of this broker was set aside");
+                }
+                Ok(Err(error)) => self.set_offline(dir.files.path(), &error.to_string()),
+                Err(_) => return,
+            }
+        }
+    }
+
     /// The dir of a log: where it is, where the metadata wants it, or where there is the most room among logs.
     pub fn place(
         &self,
@@ -104,8 +132,8 @@ impl LogDirs {
         wanted: Option<Uuid>,
         count: impl Fn(&Path) -> usize,
     ) -> Option<Arc<Dir>> {
-        if let Some(at) = self.found.get(&(topic.to_owned(), partition)) {
-            return Some(Arc::clone(&self.dirs[*at]));
+        if let Some(at) = self.found().remove(&(topic.to_owned(), partition)) {
+            return Some(Arc::clone(&self.dirs[at]));
         }
         let online = || self.dirs.iter().filter(|dir| !dir.is_offline());
         let named = online().find(|dir| Some(dir.files.directory_id()) == wanted);

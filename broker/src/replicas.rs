@@ -151,6 +151,9 @@ impl Replicas {
         for (_, (dir, openings)) in new {
             self.open(dir, openings, &mut following).await;
         }
+        if before.end_offset == 0 {
+            self.log_dirs.set_strays_aside(&self.host).await;
+        }
         self.fetchers.follow(following);
         self.follow_configs(image, changes);
         self.follow_brokers(image, changes).await;

@@ -31,6 +31,8 @@ const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
 const LOG_STARTS: &str = "log-start-offset-checkpoint";
 const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
 const DELETED: &str = "-delete";
+/// Ends the name of a log that was found and is nobody's here.
+const STRAY: &str = "-stray";
 
 /// Why a log dir cannot be used. Each is a sentence for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -313,9 +315,22 @@ impl LogDir {
     /// # Errors
     /// When there is no such log, or renaming fails.
     pub fn mark_deleted(&self, fs: &Fs, topic: &str, partition: i32, unique: Uuid) -> io::Result<PathBuf> {
+        self.mark(fs, topic, partition, unique, DELETED)
+    }
+
+    /// Sets a log aside that this broker has no replica of, and returns where it is. Nobody removes it: it may be all that an
+    /// operator has left. As Kafka's `LogManager` does with stray replicas.
+    ///
+    /// # Errors
+    /// When there is no such log, or renaming fails.
+    pub fn mark_stray(&self, fs: &Fs, topic: &str, partition: i32, unique: Uuid) -> io::Result<PathBuf> {
+        self.mark(fs, topic, partition, unique, STRAY)
+    }
+
+    fn mark(&self, fs: &Fs, topic: &str, partition: i32, unique: Uuid, mark: &str) -> io::Result<PathBuf> {
         let from = self.partition_dir(topic, partition);
         // A file name has at most 255 bytes; Kafka cuts the topic to make room for the rest.
-        let suffix = format!("-{partition}.{:032x}{DELETED}", unique.0);
+        let suffix = format!("-{partition}.{:032x}{mark}", unique.0);
         let room = 255 - suffix.len();
         let topic: String = topic.chars().take(room).collect();
         let to = self.path.join(format!("{topic}{suffix}"));
@@ -392,7 +407,7 @@ fn read_offsets(fs: &Fs, path: &Path) -> io::Result<BTreeMap<(String, i32), i64>
 /// `orders-eu-3` is partition 3 of `orders-eu`.
 fn parse_partition_dir(name: &str) -> Option<(String, i32)> {
     // Deleted, being moved here from another log dir, or not known to the cluster: Kafka's suffixes.
-    if [DELETED, "-future", "-stray"].iter().any(|s| name.ends_with(s)) {
+    if [DELETED, "-future", STRAY].iter().any(|s| name.ends_with(s)) {
         return None;
     }
     let (topic, partition) = name.rsplit_once('-')?;

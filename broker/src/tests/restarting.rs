@@ -1,6 +1,8 @@
 //! What survives a stop in order, and a crash of the process.
 
+use ::metadata::Record;
 use host::sim::CrashKind;
+use protocol::messages::RemoveTopicRecord;
 
 use super::*;
 
@@ -59,4 +61,42 @@ fn a_second_broker_on_the_same_directory_is_refused() {
         let error = second.expect_err("refused").to_string();
         assert!(error.contains("in use"), "{error}");
     });
+}
+
+#[test]
+fn a_log_whose_replica_left_while_the_broker_was_down_is_set_aside() {
+    let world = World::new(7);
+    let (controller_node, node, driver) = (world.node("controller"), world.node("broker"), world.host());
+    let (first, again) = (node.clone(), node.clone());
+    let (controller_host, driver_again) = (controller_node.host(), driver.clone());
+    let (controller, controllers, id) = world
+        .block_on(LIMIT, async move {
+            let (controller, handle) = TestController::start(&controller_host).await;
+            let controllers = super::controllers(&handle);
+            let broker = Broker::start(&first.host(), config(&[]), controllers.clone()).await.unwrap();
+            broker.ready().await;
+            let rig = Rig { controller, broker, controllers, node: first, host: driver };
+            let id = rig.topic("t", &[1], &[]).await;
+            assert_eq!(rig.produce("t", -1, batch(&["of the first topic"]).to_bytes()).await.error_code, 0);
+            (rig.controller, rig.controllers, id)
+        })
+        .unwrap();
+    node.crash(CrashKind::Process);
+    node.restart();
+    world
+        .block_on(LIMIT, async move {
+            let removal = RemoveTopicRecord { topic_id: id, ..Default::default() };
+            controller.append(vec![Record::from(removal)]);
+            let broker = Broker::start(&again.host(), config(&[]), controllers.clone()).await.unwrap();
+            broker.ready().await;
+            let rig = Rig { controller, broker, controllers, node: again, host: driver_again };
+            let dir = rig.broker.config.log_dirs[0].clone();
+            let names = rig.broker.host.disk(&dir).run(move |fs| fs.list(&dir).unwrap()).await.unwrap();
+            let logs: Vec<&String> = names.iter().filter(|name| name.starts_with("t-0")).collect();
+            assert!(logs.len() == 1 && logs[0].ends_with("-stray"), "{names:?}");
+            // One that comes under its name begins anew.
+            rig.topic("t", &[1], &[]).await;
+            assert_eq!(rig.produce("t", -1, batch(&["of the second"]).to_bytes()).await.base_offset, 0);
+        })
+        .unwrap();
 }

@@ -77,12 +77,15 @@ impl Log {
             segments.push(Segment::create(fs, &dir, files.log_start_offset)?);
         }
         let mut leader_epochs = LeaderEpochs::load(fs, &dir.join("leader-epoch-checkpoint"))?;
-        let recovery = if files.clean {
+        // Records without an epoch are of a log that was not closed: an end that says nothing about it must be looked at.
+        let has_records = segments.iter().any(|segment| segment.size_bytes > 0);
+        let is_clean = files.clean && (leader_epochs.latest().is_some() || !has_records);
+        let recovery = if is_clean {
             recover::load_active(fs, &mut segments, &mut leader_epochs, config)?
         } else {
             recover::recover(fs, &dir, &mut segments, files.recovery_point, &mut leader_epochs, config)?
         };
-        if !files.clean {
+        if !is_clean {
             truncate::finish_cut(fs, &dir, segments.last_mut().expect("a log has a segment"))?;
         }
         let Recovery { from, log_end_offset, checked_bytes } = recovery;
@@ -95,7 +98,7 @@ impl Log {
             log_start_offset: start,
             local_log_start_offset: start,
             log_end_offset,
-            recovery_point: if files.clean {
+            recovery_point: if is_clean {
                 log_end_offset
             } else {
                 files.recovery_point.clamp(start, log_end_offset.max(start))
@@ -106,7 +109,7 @@ impl Log {
             tail: VecDeque::new(),
             failed: None,
             last_flush_ms: now_ms,
-            names_changed: u64::from(is_new || !files.clean),
+            names_changed: u64::from(is_new || !is_clean),
             names_synced: 0,
             cuts: 0,
             bytes_since_snapshot: 0,
