@@ -9,4 +9,6 @@ pub struct Broken {
     pub never_truncates: bool,
     /// Leaders, followers and roles take what is of another leader epoch.
     pub ignores_epochs: bool,
+    /// Readers are given what is not committed yet.
+    pub reads_ahead: bool,
 }

@@ -439,6 +439,11 @@ impl Drop for ParkedHere {
 }
 
 impl State {
+    /// Up to where a reader of this isolation reads.
+    fn readable_end(&self, isolation: Isolation) -> Offset {
+        if self.broken.reads_ahead { self.log_end } else { self.offsets().readable_end(isolation) }
+    }
+
     fn offsets(&self) -> Offsets {
         Offsets {
             log_start: self.log_start,

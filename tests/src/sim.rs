@@ -11,6 +11,7 @@ pub mod chaos;
 pub mod client;
 pub mod committer;
 pub mod invariants;
+pub mod producer;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -58,8 +59,11 @@ pub struct Broken {
 #[derive(Default)]
 struct Running {
     brokers: BTreeMap<i32, Arc<Broker>>,
+    /// Brokers that said that they cannot go on.
+    failed: Vec<i32>,
     /// The metadata that each controller has committed.
     committed: BTreeMap<i32, watch::Receiver<Committed>>,
+    newest: Option<Committed>,
     /// The newest (term, node) that a controller claimed.
     active: Option<(i32, i32)>,
 }
@@ -117,11 +121,17 @@ impl Cluster {
         self.running().brokers.clone()
     }
 
-    /// The newest metadata that a controller has committed.
+    /// Brokers that have failed since it was asked last.
+    pub fn take_failed(&self) -> Vec<i32> {
+        std::mem::take(&mut self.running().failed)
+    }
+
+    /// The newest metadata that was seen to be committed; a controller that has just started knows less than others did.
     pub fn committed(&self) -> Option<Committed> {
-        let running = self.running();
+        let mut running = self.running();
         let all = running.committed.values().map(|committed| committed.borrow().clone());
-        all.max_by_key(|committed| committed.image.end_offset)
+        running.newest = all.chain(running.newest.clone()).max_by_key(|committed| committed.image.end_offset);
+        running.newest.clone()
     }
 
     /// The controller that last said it was active; the first one if none has yet.
@@ -196,7 +206,10 @@ impl Cluster {
         drop(host.spawn("broker", async move {
             let broker =
                 Broker::start(&inner, config, endpoints).await.expect("a broker starts on its own disk");
-            running.lock().unwrap_or_else(PoisonError::into_inner).brokers.insert(id, broker);
+            let lock = || running.lock().unwrap_or_else(PoisonError::into_inner);
+            lock().brokers.insert(id, Arc::clone(&broker));
+            broker.failed().await;
+            lock().failed.push(id);
         }));
     }
 

@@ -1,6 +1,7 @@
 //! Three controllers, three brokers and clients in one process under one seed; see `sim::chaos` for what happens to them.
 //!
-//! `WEIR_SIM_SEED` replays one seed, `WEIR_SIM_SEEDS` says how many are tried (200).
+//! `WEIR_SIM_SEED` replays one seed, and `RUST_LOG` shows what its programs log (the times are not the world's);
+//! `WEIR_SIM_SEEDS` says how many are tried (600).
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::unwrap_used)]
 
 use tests::sim::Broken;
@@ -19,8 +20,12 @@ fn outcome(seed: u64, broken: Broken) -> Outcome {
 fn seeds() -> std::ops::Range<u64> {
     let number = |name: &str| std::env::var(name).ok().and_then(|s| s.parse().ok());
     match number("WEIR_SIM_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("WEIR_SIM_SEEDS").unwrap_or(200),
+        Some(seed) => {
+            let filter = tracing_subscriber::EnvFilter::from_default_env();
+            tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+            seed..seed + 1
+        }
+        None => 0..number("WEIR_SIM_SEEDS").unwrap_or(600),
     }
 }
 
@@ -60,6 +65,12 @@ fn sim_notices_leader_epochs_that_are_ignored() {
     let broker = broker::Broken { ignores_epochs: true, ..Default::default() };
     let controller = controller::decide::Broken { ignores_epochs: true, ..Default::default() };
     assert!(is_noticed(Broken { broker, controller }));
+}
+
+#[test]
+fn sim_notices_a_leader_that_answers_readers_before_what_they_see_is_committed() {
+    let broker = broker::Broken { reads_ahead: true, ..Default::default() };
+    assert!(is_noticed(Broken { broker, ..Default::default() }));
 }
 
 #[test]

@@ -147,7 +147,7 @@ impl Partition {
             return Err(ReadError::NotReplica(follower));
         }
         let offsets = state.offsets();
-        let readable_end = offsets.readable_end(request.isolation);
+        let readable_end = state.readable_end(request.isolation);
         // Logs whose last record is of one epoch and at one offset are the same up to there.
         let is_same_log = request.last_fetched_epoch < 0
             || (request.offset == offsets.log_end && request.last_fetched_epoch == state.last_record_epoch);
@@ -164,7 +164,7 @@ impl Partition {
         let (offsets, readable_end) = {
             let state = self.state();
             state.check_reader(request)?;
-            (state.offsets(), state.offsets().readable_end(request.isolation))
+            (state.offsets(), state.readable_end(request.isolation))
         };
         let mut fetched = Fetched { offsets, region: None, aborted: None, diverging: None };
         if request.last_fetched_epoch >= 0 {

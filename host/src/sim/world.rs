@@ -345,6 +345,12 @@ impl Node {
         self.with_disk(|disk| disk.faults = faults);
     }
 
+    /// Somebody put an empty, healthy disk in the place of the node's. Panics while the node is up.
+    pub fn replace_disk(&self) {
+        assert!(!self.is_up(), "only a node that is down can be given another disk");
+        self.nodes.lock().get_mut(&self.id).expect("the node was added").disk = Arc::default();
+    }
+
     fn with_disk(&self, act: impl FnOnce(&mut super::files::DiskState)) {
         let disk = Arc::clone(&self.nodes.lock()[&self.id].disk);
         act(&mut disk.lock().expect("nobody panics while holding it"));

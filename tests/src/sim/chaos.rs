@@ -4,11 +4,14 @@
 //!   start - topic -+- 14 faults, invariants looked at in between --+- heal - all replicas in sync - everything is checked
 //!                  '-- writers (acks=all), readers ----------------'
 //! ```
-//! Machines pause, are cut off, have a slow disk or stop in order in any number. A broker that stops without closing its logs is not believed to have what it
-//! had (KIP-966), whether its process died or its machine, so while one has lost power, and the page cache with it, no other stops
-//! like that until it is in every ISR again: one is what `min.insync.replicas=2` promises to survive. Processes alone die in
-//! any number.
+//! Machines pause, are cut off, have a slow disk or a wrong clock or stop in order in any number. A broker that stops without
+//! closing its logs is not believed to have what it had (KIP-966), whether its process died or its machine, so while one has
+//! lost power, and the page cache with it, or its disk, no other stops like that until it is in every ISR again: one is what
+//! `min.insync.replicas=2` promises to survive. Processes alone die in any number.
+//!
+//! Seeds have three, four or five brokers, by turns; replicas move among them while all this happens.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -19,7 +22,8 @@ use protocol::Uuid;
 
 use super::client::Client;
 use super::invariants::{self, Witness};
-use super::{Broken, Cluster, committer};
+use super::{Broken, Cluster, committer, producer};
+use crate::history::{self, Event, Log};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// What takes longer in virtual time is stuck.
@@ -31,6 +35,8 @@ const SETTLING_MAX: Duration = Duration::from_secs(10);
 const TOPIC: &str = "first";
 const PARTITIONS: i32 = 2;
 const FAULTS: u32 = 14;
+/// So many anomalies tell the story.
+const SHOWN: usize = 10;
 
 /// What a run ended with.
 pub struct Outcome {
@@ -50,8 +56,10 @@ struct Stopped {
     leaving: Vec<(i32, Task<()>)>,
     /// Brokers that were stopped without closing their logs, and are not known to be in sync again.
     unclean: Vec<i32>,
-    /// The one of them that lost power.
+    /// The one of them that lost power, or its disk.
     forgetful: Option<i32>,
+    /// The one whose disk fails, now and then, until its program has ended of it.
+    failing: Option<i32>,
 }
 
 struct Chaos {
@@ -63,7 +71,7 @@ struct Chaos {
 
 /// Runs a seed.
 pub fn run(seed: u64, broken: Broken) -> Outcome {
-    let cluster = Cluster::start(seed, 3, 3, broken);
+    let cluster = Cluster::start(seed, 3, 3 + (seed % 3) as i32, broken);
     let client = Client::new(cluster.world.host(), cluster.addresses());
     let first = client.clone();
     let created = cluster
@@ -77,12 +85,18 @@ pub fn run(seed: u64, broken: Broken) -> Outcome {
 impl Chaos {
     fn go(&mut self) -> Outcome {
         let host = self.cluster.world.host();
-        let writers: Vec<_> =
-            (0..3).map(|n| host.spawn("writer", write(self.client.clone(), host.clone(), n))).collect();
+        let client = || (self.client.clone(), host.clone());
+        let (a, b, c) = (client(), client(), client());
+        let writers = vec![
+            host.spawn("writer", producer::plain(a.0, a.1, TOPIC, PARTITIONS)),
+            host.spawn("writer", producer::idempotent(b.0, b.1, TOPIC, PARTITIONS, "one")),
+            host.spawn("writer", producer::idempotent(c.0, c.1, TOPIC, PARTITIONS, "two")),
+        ];
         for partition in 0..PARTITIONS {
             drop(host.spawn("reader", self.client.clone().read_for_ever(TOPIC, partition)));
         }
         drop(host.spawn("elector", self.client.clone().elect_for_ever()));
+        drop(host.spawn("mover", self.client.clone().move_for_ever(TOPIC, PARTITIONS)));
         let topic_id = self.client.promises().topics.get(TOPIC).copied().expect("it was created");
         let commits = host.spawn("committer", committer::run(self.client.clone(), TOPIC, topic_id));
         self.let_pass(SECOND);
@@ -105,7 +119,8 @@ impl Chaos {
             broken.extend(self.check_what_is_there(topic_id));
         }
         broken.extend(self.client.promises().broken.clone());
-        let acknowledged = self.client.promises().records.len();
+        let is_acknowledged = |event: &&Event| matches!(event, Event::Acknowledged { .. });
+        let acknowledged = self.client.promises().history.iter().filter(is_acknowledged).count();
         Outcome { trace: self.cluster.world.trace_hash(), broken, acknowledged }
     }
 
@@ -129,12 +144,17 @@ impl Chaos {
             self.witness.look(&self.cluster);
         }
         let cluster = &self.cluster;
-        self.stopped.unclean.retain(|id| !invariants::in_sync::is_everywhere(cluster, *id));
+        let failing = self.stopped.failing;
+        let is_unclean = |id: &i32| failing == Some(*id) || !invariants::in_sync::is_everywhere(cluster, *id);
+        self.stopped.unclean.retain(is_unclean);
         self.stopped.forgetful = self.stopped.forgetful.filter(|id| self.stopped.unclean.contains(id));
     }
 
-    /// Brokers that have stopped in order are down; they closed their logs.
+    /// Brokers that have stopped in order are down; they closed their logs. So are those that cannot go on.
     fn let_go(&mut self) {
+        for id in self.cluster.take_failed() {
+            self.crash_broker(id, CrashKind::Process);
+        }
         for (id, mut task) in std::mem::take(&mut self.stopped.leaving) {
             let mut context = Context::from_waker(Waker::noop());
             if Pin::new(&mut task).poll(&mut context).is_pending() {
@@ -156,17 +176,18 @@ impl Chaos {
     }
 
     fn fault(&mut self) {
-        let broker = 11 + self.below(3) as i32;
-        let other = 11 + (broker - 11 + 1 + self.below(2) as i32) % 3;
+        let count = self.cluster.brokers.len() as u64;
+        let at = self.below(count);
+        let (broker, other) = (11 + at as i32, 11 + ((at + 1 + self.below(count - 1)) % count) as i32);
         let controller = 1 + self.below(3) as i32;
         let world = &self.cluster.world;
-        match self.below(18) {
+        // What the broker has may go for good.
+        let may_forget = self.stopped.unclean.iter().all(|id| *id == broker);
+        match self.below(24) {
             0 | 1 if self.stopped.forgetful.is_none_or(|id| id == broker) => {
                 self.crash_broker(broker, CrashKind::Process);
             }
-            2..=4 if self.stopped.unclean.iter().all(|id| *id == broker) => {
-                self.crash_broker(broker, CrashKind::Power);
-            }
+            2..=4 if may_forget => self.crash_broker(broker, CrashKind::Power),
             5 | 6 => self.pause(broker),
             7 => world.partition(self.cluster.machine(broker), self.cluster.machine(other)),
             8 => world.partition_one_way(self.cluster.machine(broker), self.cluster.machine(other)),
@@ -177,6 +198,11 @@ impl Chaos {
             13 => world.heal_all(),
             14 => self.stop(broker),
             15 => self.cluster.machine(broker).set_disk_faults(slow_disk()),
+            16 if may_forget => self.lose_disk(broker),
+            17 if may_forget => self.let_disk_fail(broker),
+            18 => world.set_losses(self.below(200_000)),
+            19 => self.set_clock(broker),
+            20 => self.set_clock(controller),
             _ => self.bring_back(),
         }
         // Somebody comes back at most faults: a cluster that is down as a whole shows nothing.
@@ -189,13 +215,43 @@ impl Chaos {
         if self.stopped.down.contains(&id) {
             return;
         }
+        self.distrust(id, kind == CrashKind::Power);
+        self.crash(id, kind);
+    }
+
+    /// A broker is not known to be in sync any more, and may have forgotten what it was.
+    fn distrust(&mut self, id: i32, is_forgetful: bool) {
         if !self.stopped.unclean.contains(&id) {
             self.stopped.unclean.push(id);
         }
-        if kind == CrashKind::Power {
+        if is_forgetful {
             self.stopped.forgetful = Some(id);
         }
-        self.crash(id, kind);
+    }
+
+    /// The broker's machine goes, and comes back with an empty disk.
+    fn lose_disk(&mut self, id: i32) {
+        self.crash_broker(id, CrashKind::Power);
+        self.distrust(id, true);
+        self.cluster.machine(id).replace_disk();
+    }
+
+    /// Operations fail now and then; the broker ends at the first one that it cannot do without.
+    fn let_disk_fail(&mut self, id: i32) {
+        if !self.stopped.down.contains(&id) {
+            self.distrust(id, true);
+            self.stopped.failing = Some(id);
+            self.cluster.machine(id).set_disk_faults(failing_disk());
+        }
+    }
+
+    /// Wrong by up to ten minutes, and up to a twentieth too fast or too slow.
+    fn set_clock(&mut self, id: i32) {
+        let (skew_ms, drift_ppm) =
+            (self.below(1_200_000) as i64 - 600_000, self.below(100_000) as i64 - 50_000);
+        let machine = self.cluster.machine(id);
+        machine.set_skew_ms(skew_ms);
+        machine.set_drift_ppm(drift_ppm);
     }
 
     fn crash(&mut self, id: i32, kind: CrashKind) {
@@ -206,6 +262,11 @@ impl Chaos {
         self.stopped.leaving.retain(|(leaving, _)| *leaving != id);
         self.cluster.crash(id, kind);
         self.stopped.down.push(id);
+        if self.stopped.failing == Some(id) {
+            // Somebody sees to the disk before the machine starts again.
+            self.cluster.machine(id).set_disk_faults(DiskFaults::default());
+            self.stopped.failing = None;
+        }
     }
 
     fn pause(&mut self, id: i32) {
@@ -235,7 +296,9 @@ impl Chaos {
 
     fn heal(&mut self) {
         self.cluster.world.heal_all();
+        self.cluster.world.set_losses(0);
         self.cluster.brokers.iter().for_each(|(_, node)| node.set_disk_faults(DiskFaults::default()));
+        self.stopped.failing = None;
         for id in std::mem::take(&mut self.stopped.paused) {
             self.cluster.machine(id).resume();
         }
@@ -252,6 +315,10 @@ impl Chaos {
     fn wait_until_in_sync(&mut self) -> Option<String> {
         let until = self.cluster.world.now() + RECOVERY_MAX;
         loop {
+            // What has failed may be noticed only now.
+            while !self.stopped.down.is_empty() {
+                self.bring_back();
+            }
             let lacking = invariants::in_sync::lacking(&self.cluster);
             if lacking.is_empty() {
                 return None;
@@ -269,13 +336,16 @@ impl Chaos {
         let checked = self.cluster.world.block_on(LIMIT, async move {
             let deadline = host.clock().now() + SETTLING_MAX;
             loop {
-                if let (Some(mut broken), Some(records), Some(commits)) = (
+                if let (Some(mut broken), Some(logs), Some(commits)) = (
                     invariants::committed_metadata::check(&reader).await,
-                    invariants::acknowledged_records::check(&reader).await,
+                    logs(&reader).await,
                     committer::check(&reader, TOPIC, topic_id).await,
                 ) {
-                    broken.extend(records.into_iter().chain(commits));
-                    // A broker may have been asked that has not heard yet who leads; what is lost stays lost.
+                    let anomalies = history::check(&reader.promises().history, &logs);
+                    broken.extend(anomalies.iter().take(SHOWN).map(|anomaly| format!("{anomaly:?}")));
+                    broken.extend(commits);
+                    // A broker may have been asked that has not heard yet who leads, and readers may have something left
+                    // to read; what is lost stays lost.
                     if broken.is_empty() || host.clock().now() > deadline {
                         return broken;
                     }
@@ -292,19 +362,26 @@ impl Chaos {
     }
 }
 
+/// All partitions as their leaders have them; None: one did not answer.
+async fn logs(client: &Client) -> Option<BTreeMap<i32, Log>> {
+    let mut logs = BTreeMap::new();
+    for partition in 0..PARTITIONS {
+        logs.insert(partition, client.read_all(TOPIC, partition).await?);
+    }
+    Some(logs)
+}
+
 /// One job in fifty takes half a second.
 fn slow_disk() -> DiskFaults {
     DiskFaults { stalls_per_million: 20_000, ..DiskFaults::default() }
 }
 
-/// Writes until it is told to stop.
-async fn write(client: Client, host: host::Host, writer: u32) {
-    for n in 0.. {
-        if client.is_stopped() {
-            return;
-        }
-        let partition = host.entropy().below(PARTITIONS as u64) as i32;
-        client.produce(TOPIC, partition, &format!("{writer}-{n}")).await;
-        host.clock().sleep(Duration::from_millis(20 + host.entropy().below(60))).await;
+/// One operation in three hundred fails.
+fn failing_disk() -> DiskFaults {
+    DiskFaults {
+        write_errors_per_million: 3000,
+        read_errors_per_million: 3000,
+        sync_errors_per_million: 3000,
+        ..DiskFaults::default()
     }
 }

@@ -5,30 +5,30 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use host::Host;
 use protocol::batch::{BatchBuilder, BatchOptions, batches};
+use protocol::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
 use protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use protocol::messages::metadata_response::MetadataResponseTopic;
 use protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use protocol::messages::{
-    CreateTopicsRequest, ElectLeadersRequest, FetchRequest, MetadataRequest, ProduceRequest,
+    AlterPartitionReassignmentsRequest, CreateTopicsRequest, ElectLeadersRequest, FetchRequest,
+    MetadataRequest, ProduceRequest, ProduceResponse,
 };
 use protocol::{ErrorCode, Records, Str, Uuid};
 use wire::client::{Node, NodeOptions, Pool};
 
 use super::committer::Commits;
+use crate::history::{Event, Log};
 
 /// What a client was promised and what it saw.
 #[derive(Debug, Default)]
 pub struct Promises {
     /// Topics whose creation was acknowledged.
     pub topics: BTreeMap<String, Uuid>,
-    /// Records whose append was acknowledged, by topic, partition and offset.
-    pub records: BTreeMap<(String, i32, i64), Bytes>,
-    /// Records that a reader was given, in the same way.
-    pub seen: BTreeMap<(String, i32, i64), Bytes>,
+    /// What writers and readers did and were told. It is of one topic.
+    pub history: Vec<Event>,
     /// Offsets that a group committed.
     pub commits: Commits,
     /// The highest high watermark that a reader was told, by partition and leader epoch.
@@ -175,41 +175,69 @@ impl Client {
         }
     }
 
+    /// Moves replicas of a topic now and then, each time to three brokers of the dice's choice.
+    pub async fn move_for_ever(self, name: &'static str, partitions: i32) {
+        while !self.is_stopped() {
+            let entropy = self.host.entropy();
+            self.pause(Duration::from_millis(1000 + entropy.below(3000))).await;
+            let mut replicas: Vec<i32> = self.brokers.iter().map(|(id, _)| *id).collect();
+            while replicas.len() > 3 {
+                replicas.remove(entropy.below(replicas.len() as u64) as usize);
+            }
+            let first = entropy.below(3) as usize;
+            replicas.rotate_left(first);
+            let partition_index = entropy.below(partitions as u64) as i32;
+            let partition =
+                ReassignablePartition { partition_index, replicas: Some(replicas), ..Default::default() };
+            let topic = ReassignableTopic {
+                name: Str::from(name),
+                partitions: vec![partition],
+                ..Default::default()
+            };
+            let request = AlterPartitionReassignmentsRequest {
+                topics: vec![topic],
+                timeout_ms: 1000,
+                ..Default::default()
+            };
+            // As above.
+            drop(self.any().call(&request).await);
+        }
+    }
+
     fn address_of(&self, broker: i32) -> Option<&str> {
         self.brokers.iter().find(|(id, _)| *id == broker).map(|(_, address)| address.as_str())
     }
 
-    /// Appends one record with acks=all. What is acknowledged is remembered.
-    pub async fn produce(&self, name: &str, partition: i32, value: &str) -> bool {
-        let Some(topic) = self.topic(name).await else { return false };
-        let leader = topic.partitions.iter().find(|p| p.partition_index == partition).map(|p| p.leader_id);
-        let Some(address) = leader.and_then(|id| self.address_of(id)) else { return false };
-        let mut batch = BatchBuilder::new(BatchOptions::default());
+    /// The leader of a partition, and its topic's id; None if nobody says who that is. As every client does, it does not go back
+    /// to the leader of an earlier epoch, of which a broker tells that was cut off.
+    pub async fn leader(&self, name: &str, partition: i32) -> Option<(Node, Uuid)> {
+        let topic = self.topic(name).await?;
+        let of = topic.topic_id;
+        let told = topic.partitions.iter().find(|p| p.partition_index == partition)?;
+        let promises = self.promises();
+        let ((_, _, newest), leader) =
+            promises.leaders.range((of, partition, 0)..=(of, partition, i32::MAX)).next_back()?;
+        (*newest == told.leader_epoch).then_some((self.node(*leader)?, of))
+    }
+
+    /// A batch of one record.
+    pub fn batch(&self, options: BatchOptions, value: &str) -> Records {
+        let mut batch = BatchBuilder::new(options);
         batch.append(self.host.clock().wall_ms(), None, Some(value.as_bytes()), &[]);
-        let records = Some(Records::from(batch.finish().to_bytes()));
-        let data = PartitionProduceData { index: partition, records, ..Default::default() };
-        let data = TopicProduceData {
-            name: Str::from(name),
-            topic_id: topic.topic_id,
-            partition_data: vec![data],
-            ..Default::default()
-        };
+        Records::from(batch.finish().to_bytes())
+    }
+
+    /// Appends one record with acks=all, once. None: nobody knows whether it is there.
+    pub async fn produce(&self, name: &str, partition: i32, value: &str) -> Option<(ErrorCode, i64)> {
+        let (leader, topic_id) = self.leader(name, partition).await?;
         let request =
-            ProduceRequest { acks: -1, timeout_ms: 1000, topic_data: vec![data], ..Default::default() };
-        let Ok(response) = self.pool.node(address).call(&request).await else { return false };
-        let answer = response.responses.first().and_then(|t| t.partition_responses.first());
-        let Some(answer) = answer.filter(|a| a.error_code == 0) else { return false };
-        let key = (name.to_owned(), partition, answer.base_offset);
-        let mut promises = self.promises();
-        if let Some(other) = promises.records.insert(key.clone(), Bytes::from(value.to_owned())) {
-            promises.broken.push(format!("{key:?} was acknowledged twice: {other:?} and {value}"));
-        }
-        true
+            produce_request((name, topic_id), partition, self.batch(BatchOptions::default(), value));
+        produced(&leader.call(&request).await.ok()?)
     }
 
     /// Every record of a partition from its leader; None if it did not answer.
-    pub async fn read_all(&self, name: &str, partition: i32) -> Option<BTreeMap<i64, Bytes>> {
-        let mut all = BTreeMap::new();
+    pub async fn read_all(&self, name: &str, partition: i32) -> Option<Log> {
+        let mut all = Log::new();
         let mut offset = 0;
         loop {
             let (records, next, high_watermark) = self.read_from(name, partition, offset).await?;
@@ -221,31 +249,32 @@ impl Client {
         }
     }
 
-    /// Reads a partition as it grows, and writes down what it was given and told.
+    /// Reads a partition as it grows, for as long as the world goes on.
     pub async fn read_for_ever(self, name: &'static str, partition: i32) {
-        let mut offset = 0;
-        while !self.is_stopped() {
-            match self.read_from(name, partition, offset).await {
+        let consumer = format!("reader of {partition}");
+        let assigned = Event::Assigned { consumer: consumer.clone(), partitions: vec![partition] };
+        self.promises().history.push(assigned);
+        let mut position = 0;
+        loop {
+            match self.read_from(name, partition, position).await {
                 Some((records, next, _)) => {
-                    offset = next;
-                    let mut promises = self.promises();
-                    for (at, value) in records {
-                        promises.seen.insert((name.to_owned(), partition, at), value);
-                    }
+                    position = next;
+                    let polled = |(offset, value)| Event::Polled {
+                        consumer: consumer.clone(),
+                        partition,
+                        offset,
+                        value,
+                    };
+                    self.promises().history.extend(records.into_iter().map(polled));
                 }
-                None => self.host.clock().sleep(Duration::from_millis(50)).await,
+                None => self.pause(Duration::from_millis(50)).await,
             }
-            self.host.clock().sleep(Duration::from_millis(20)).await;
+            self.pause(Duration::from_millis(20)).await;
         }
     }
 
     /// Records from an offset on, the offset after them, and the high watermark. None if the leader did not answer.
-    async fn read_from(
-        &self,
-        name: &str,
-        partition: i32,
-        offset: i64,
-    ) -> Option<(Vec<(i64, Bytes)>, i64, i64)> {
+    async fn read_from(&self, name: &str, partition: i32, offset: i64) -> Option<(Log, i64, i64)> {
         let topic = self.topic(name).await?;
         let known = topic.partitions.iter().find(|p| p.partition_index == partition)?;
         let (leader, epoch) = (known.leader_id, known.leader_epoch);
@@ -275,13 +304,14 @@ impl Client {
             return None;
         }
         self.is_told(partition, epoch, data.high_watermark);
-        let (mut records, mut next) = (Vec::new(), offset);
+        let (mut records, mut next) = (Log::new(), offset);
         for batch in batches(data.records.as_ref().and_then(Records::to_bytes).unwrap_or_default()) {
             let batch = batch.ok()?;
             for record in batch.records(1 << 20).ok()? {
                 let record = record.ok()?;
                 if record.offset.0 >= offset {
-                    records.push((record.offset.0, record.value.unwrap_or_default()));
+                    let value = String::from_utf8_lossy(&record.value.unwrap_or_default()).into_owned();
+                    records.push((record.offset.0, value));
                 }
             }
             next = batch.header.next_offset().0;
@@ -300,4 +330,22 @@ impl Client {
         }
         promises.told.insert((partition, epoch), highest.max(high_watermark));
     }
+}
+
+/// Asks for a batch to be written to one partition with acks=all.
+pub fn produce_request(topic: (&str, Uuid), partition: i32, batch: Records) -> ProduceRequest {
+    let data = PartitionProduceData { index: partition, records: Some(batch), ..Default::default() };
+    let data = TopicProduceData {
+        name: Str::from(topic.0),
+        topic_id: topic.1,
+        partition_data: vec![data],
+        ..Default::default()
+    };
+    ProduceRequest { acks: -1, timeout_ms: 1000, topic_data: vec![data], ..Default::default() }
+}
+
+/// What was answered to such a request: the error and the offset.
+pub fn produced(response: &ProduceResponse) -> Option<(ErrorCode, i64)> {
+    let answer = response.responses.first()?.partition_responses.first()?;
+    Some((ErrorCode::from_code(answer.error_code), answer.base_offset))
 }

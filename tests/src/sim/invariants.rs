@@ -1,8 +1,8 @@
-//! What must hold in a simulated cluster, whatever happens to it; one file each.
+//! What must hold in a simulated cluster, whatever happens to it; one file each. What clients sent and were given is checked by
+//! `history`, which the tests on real processes share.
 //!
 //! | file | when | holds under |
 //! |---|---|---|
-//! | `acknowledged_records` | at the end | what `chaos` says: unclean stops, power lost by one broker at a time |
 //! | `high_watermark` | all the time, and in what readers are told | everything |
 //! | `equal_logs` | at the end | everything |
 //! | `one_leader_per_epoch` | all the time, and in what clients are told | everything |
@@ -10,7 +10,6 @@
 //! | `committed_metadata` | at the end | everything |
 //! | `one_controller_per_term` | all the time | everything |
 
-pub mod acknowledged_records;
 pub mod committed_metadata;
 pub mod equal_logs;
 pub mod high_watermark;

@@ -29,7 +29,8 @@ pub fn check(brokers: &BTreeMap<i32, Arc<Broker>>) -> impl Future<Output = Vec<S
                 if log != one {
                     let (topic, index) = (&of_one[0].1.topic, of_one[0].1.id.partition);
                     broken.push(format!(
-                        "the logs of {topic}-{index} on {first} and {other} differ below {committed:?}"
+                        "the logs of {topic}-{index} on {first} and {other} differ below {committed:?}: {}",
+                        first_difference(one, log)
                     ));
                 }
             }
@@ -56,4 +57,14 @@ async fn read(partition: &Arc<Partition>, end: Offset) -> Bytes {
         }
     }
     all.freeze()
+}
+
+/// The first batches that are not the same.
+fn first_difference(one: &Bytes, other: &Bytes) -> String {
+    let headers = |log: &Bytes| {
+        batches(log.clone()).map_while(Result::ok).map(|batch| batch.header).collect::<Vec<_>>()
+    };
+    let (one, other) = (headers(one), headers(other));
+    let at = one.iter().zip(&other).take_while(|(a, b)| a == b).count();
+    format!("{:?} and {:?}", one.get(at), other.get(at))
 }

@@ -78,8 +78,10 @@ pub fn lacking(cluster: &Cluster) -> Vec<String> {
                 ));
                 let id = PartitionId { topic_id: topic.id, partition: *index };
                 let views = brokers.iter().filter_map(|(id_of, b)| Some((id_of, b.replicas.find(id)?)));
-                lacking
-                    .extend(views.map(|(broker, partition)| format!("as {broker} sees it: {partition:?}")));
+                lacking.extend(views.map(|(broker, partition)| {
+                    let (role, epoch) = (partition.role(), partition.leader_epoch());
+                    format!("as {broker} sees it: {role:?} in epoch {epoch}, {:?}", partition.offsets())
+                }));
             }
         }
     }
