@@ -187,6 +187,10 @@ impl Plan {
                 Err(error) => plan.refuse(asked, error),
             }
         }
+        if plan.follower.is_none() {
+            // Kafka looks for the names of a reader's topics before it asks for anything else (`handleFetchRequest`).
+            plan.refused.sort_by_key(|answered| answered.data.error_code != ErrorCode::UnknownTopicId.code());
+        }
         Ok(plan)
     }
 
