@@ -1,4 +1,4 @@
-//! Three controllers, three brokers and clients in one process under one seed; see `sim::chaos` for what happens to them.
+//! Three controllers, three to five brokers and clients in one process under one seed; see `sim::chaos` for what happens to them.
 //!
 //! `WEIR_SIM_SEED` replays one seed, and `RUST_LOG` shows what its programs log (the times are not the world's);
 //! `WEIR_SIM_SEEDS` says how many are tried (600).
