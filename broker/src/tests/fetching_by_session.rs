@@ -142,7 +142,7 @@ fn a_topic_id_means_the_topic_that_had_it() {
         let session = answer.session_id;
         let ask = async |epoch: i32| shown(&rig.call(13, &request(session, epoch, vec![])).await);
         rig.delete(id).await;
-        assert_eq!(ask(1).await, [[(0, 3, -1, 0)], [(0, 100, -1, 0)]]);
+        assert_eq!(ask(1).await, [[(0, 100, -1, 0)], [(0, 3, -1, 0)]], "ids that nobody knows come first");
         rig.topic_of("a", 1).await;
         rig.put("a", 0).await;
         assert_eq!(ask(2).await, [[(0, 103, -1, 0)], [(0, 100, -1, 0)]], "INCONSISTENT_TOPIC_ID");
