@@ -28,6 +28,9 @@ pub enum Error {
     Disk(#[from] DiskGone),
 }
 
+/// The topic whose only partition is the metadata log.
+const METADATA_TOPIC: &str = "__cluster_metadata";
+
 /// One log dir, and the queue of its disk.
 #[derive(Debug)]
 pub struct Dir {
@@ -76,7 +79,8 @@ impl LogDirs {
             });
             let (files, logs) = opened.await??;
             // Of a log that stands in two dirs (a move that was cut short) the first counts.
-            for log in logs {
+            // The metadata log of a controller of this node is no replica of a broker.
+            for log in logs.into_iter().filter(|(topic, _)| topic != METADATA_TOPIC) {
                 found.entry(log).or_insert(at);
             }
             let (room, offline) = (Arc::default(), AtomicBool::new(false));

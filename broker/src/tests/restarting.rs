@@ -85,6 +85,9 @@ fn a_log_whose_replica_left_while_the_broker_was_down_is_set_aside() {
     node.restart();
     world
         .block_on(LIMIT, async move {
+            // A controller beside the broker has its own log there.
+            let own = config(&[]).log_dirs[0].join("__cluster_metadata-0");
+            again.host().disk(&own).run(move |fs| fs.create_dir_all(&own).unwrap()).await.unwrap();
             let removal = RemoveTopicRecord { topic_id: id, ..Default::default() };
             controller.append(vec![Record::from(removal)]);
             let broker = Broker::start(&again.host(), config(&[]), controllers.clone()).await.unwrap();
@@ -94,6 +97,7 @@ fn a_log_whose_replica_left_while_the_broker_was_down_is_set_aside() {
             let names = rig.broker.host.disk(&dir).run(move |fs| fs.list(&dir).unwrap()).await.unwrap();
             let logs: Vec<&String> = names.iter().filter(|name| name.starts_with("t-0")).collect();
             assert!(logs.len() == 1 && logs[0].ends_with("-stray"), "{names:?}");
+            assert!(names.iter().any(|name| name == "__cluster_metadata-0"), "{names:?}");
             // One that comes under its name begins anew.
             rig.topic("t", &[1], &[]).await;
             assert_eq!(rig.produce("t", -1, batch(&["of the second"]).to_bytes()).await.base_offset, 0);
