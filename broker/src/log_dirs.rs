@@ -28,9 +28,6 @@ pub enum Error {
     Disk(#[from] DiskGone),
 }
 
-/// The topic whose only partition is the metadata log.
-const METADATA_TOPIC: &str = "__cluster_metadata";
-
 /// One log dir, and the queue of its disk.
 #[derive(Debug)]
 pub struct Dir {
@@ -79,8 +76,7 @@ impl LogDirs {
             });
             let (files, logs) = opened.await??;
             // Of a log that stands in two dirs (a move that was cut short) the first counts.
-            // The metadata log of a controller of this node is no replica of a broker.
-            for log in logs.into_iter().filter(|(topic, _)| topic != METADATA_TOPIC) {
+            for log in logs {
                 found.entry(log).or_insert(at);
             }
             let (room, offline) = (Arc::default(), AtomicBool::new(false));

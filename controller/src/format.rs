@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use host::{Fs, LockGuard};
 use protocol::Uuid;
+use protocol::ids::METADATA_TOPIC;
 
 use crate::kv::{self, Kv, KvKind};
 use crate::raft::batches;
@@ -70,7 +71,7 @@ pub struct Opened {
 
 /// The directory whose disk queue the metadata log uses: its fsyncs do not wait behind those of partitions.
 pub fn log_dir(metadata_dir: &Path) -> PathBuf {
-    metadata_dir.join("__cluster_metadata-0")
+    metadata_dir.join(format!("{METADATA_TOPIC}-0"))
 }
 
 /// Opens the directory, and formats it if that is allowed. Runs inside a disk job.

@@ -8,6 +8,9 @@ use std::ops::{Add, AddAssign, Sub};
 
 use crate::{Str, Uuid};
 
+/// The topic whose only partition is the metadata log; its id is [`Uuid::METADATA_TOPIC`].
+pub const METADATA_TOPIC: &str = "__cluster_metadata";
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident($int:ty)) => {
         $(#[$doc])*

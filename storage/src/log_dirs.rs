@@ -21,6 +21,7 @@ use std::sync::OnceLock;
 
 use host::{Fs, LockGuard};
 use protocol::Uuid;
+use protocol::ids::METADATA_TOPIC;
 
 use crate::{checkpoint, partition_metadata};
 
@@ -411,5 +412,8 @@ fn parse_partition_dir(name: &str) -> Option<(String, i32)> {
         return None;
     }
     let (topic, partition) = name.rsplit_once('-')?;
-    Some((topic.to_owned(), partition.parse().ok().filter(|p| *p >= 0)?)).filter(|(t, _)| !t.is_empty())
+    // The metadata log of a controller that shares the directory is no broker's.
+    let is_replica = !topic.is_empty() && topic != METADATA_TOPIC;
+    let partition = partition.parse().ok().filter(|p| is_replica && *p >= 0)?;
+    Some((topic.to_owned(), partition))
 }

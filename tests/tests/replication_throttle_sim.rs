@@ -5,9 +5,8 @@
 use std::time::Duration;
 
 use host::Instant;
-use protocol::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
+use protocol::messages::IncrementalAlterConfigsRequest;
 use protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
-use protocol::messages::{AlterPartitionReassignmentsRequest, IncrementalAlterConfigsRequest};
 use protocol::{ErrorCode, Str, Uuid};
 use tests::sim::client::Client;
 use tests::sim::{Broken, Cluster};
@@ -37,16 +36,6 @@ async fn set(client: &Client, kind: i8, resource: &str, configs: &[(&str, &str)]
     let request = IncrementalAlterConfigsRequest { resources: vec![resource], ..Default::default() };
     let answer = client.any().call(&request).await.expect("a healthy cluster answers");
     assert_eq!(answer.responses[0].error_code, 0, "{:?}", answer.responses[0].error_message);
-}
-
-async fn reassign(client: &Client, replicas: &[i32]) {
-    let partition = ReassignablePartition { replicas: Some(replicas.to_vec()), ..Default::default() };
-    let topic =
-        ReassignableTopic { name: Str::from(TOPIC), partitions: vec![partition], ..Default::default() };
-    let request =
-        AlterPartitionReassignmentsRequest { topics: vec![topic], timeout_ms: 5000, ..Default::default() };
-    let answer = client.any().call(&request).await.expect("a healthy cluster answers");
-    assert_eq!((answer.error_code, answer.responses[0].partitions[0].error_code), (0, 0));
 }
 
 async fn is_written(client: &Client, value: &str) -> bool {
@@ -84,7 +73,8 @@ fn move_to_another(configs: &'static [(&str, &str)], rates: &'static [(&str, &st
     let topic_id = client.promises().topics[TOPIC];
     let other = if leader == 11 { 12 } else { 11 };
     let (began, mover) = (now(&cluster), client.clone());
-    cluster.world.block_on(LIMIT, async move { reassign(&mover, &[other]).await }).expect("taken");
+    let taken = cluster.world.block_on(LIMIT, async move { mover.reassign((TOPIC, 0), vec![other]).await });
+    assert_eq!(taken.expect("answered"), Some(ErrorCode::None));
     while replicas(&cluster, topic_id) != (vec![other], Vec::new()) {
         assert!(now(&cluster) - began < LIMIT, "{:?}", replicas(&cluster, topic_id));
         cluster.world.run_for(Duration::from_millis(50));

@@ -1,10 +1,29 @@
 //! What survives a stop in order, and a crash of the process.
 
 use ::metadata::Record;
-use host::sim::CrashKind;
+use host::sim::{CrashKind, Node};
 use protocol::messages::RemoveTopicRecord;
 
 use super::*;
+
+/// A controller, and a broker in the first of its lives.
+async fn first_life(controller: Host, node: Node, driver: Host) -> Rig {
+    let (controller, handle) = TestController::start(&controller).await;
+    let controllers = super::controllers(&handle);
+    life(controller, controllers, node, driver).await
+}
+
+/// The broker on what its former lives left.
+async fn life(
+    controller: Arc<TestController>,
+    controllers: ControllerEndpoints,
+    node: Node,
+    host: Host,
+) -> Rig {
+    let broker = Broker::start(&node.host(), config(&[]), controllers.clone()).await.unwrap();
+    broker.ready().await;
+    Rig { controller, broker, controllers, node, host }
+}
 
 fn lives_again(is_clean: bool) {
     let world = World::new(7);
@@ -13,11 +32,7 @@ fn lives_again(is_clean: bool) {
     let (controller_host, driver_again) = (controller_node.host(), driver.clone());
     let (controller, controllers) = world
         .block_on(LIMIT, async move {
-            let (controller, handle) = TestController::start(&controller_host).await;
-            let controllers = super::controllers(&handle);
-            let broker = Broker::start(&first.host(), config(&[]), controllers.clone()).await.unwrap();
-            broker.ready().await;
-            let rig = Rig { controller, broker, controllers, node: first, host: driver };
+            let rig = first_life(controller_host, first, driver).await;
             rig.topic("t", &[1], &[]).await;
             for value in ["a", "b"] {
                 assert_eq!(rig.produce("t", -1, batch(&[value]).to_bytes()).await.error_code, 0);
@@ -32,11 +47,9 @@ fn lives_again(is_clean: bool) {
     node.restart();
     world
         .block_on(LIMIT, async move {
-            let broker = Broker::start(&again.host(), config(&[]), controllers.clone()).await.unwrap();
-            broker.ready().await;
-            let former = broker.link.identity.previous_broker_epoch;
+            let rig = life(controller, controllers, again, driver_again).await;
+            let former = rig.broker.link.identity.previous_broker_epoch;
             assert_eq!(former >= 0, is_clean, "only a stop in order tells its epoch");
-            let rig = Rig { controller, broker, controllers, node: again, host: driver_again };
             let data = rig.fetch(&fetch_request("t", 0)).await;
             assert_eq!(records(&data), [(0, "a".to_owned()), (1, "b".to_owned())]);
             assert_eq!(rig.produce("t", -1, batch(&["c"]).to_bytes()).await.base_offset, 2);
@@ -71,11 +84,7 @@ fn a_log_whose_replica_left_while_the_broker_was_down_is_set_aside() {
     let (controller_host, driver_again) = (controller_node.host(), driver.clone());
     let (controller, controllers, id) = world
         .block_on(LIMIT, async move {
-            let (controller, handle) = TestController::start(&controller_host).await;
-            let controllers = super::controllers(&handle);
-            let broker = Broker::start(&first.host(), config(&[]), controllers.clone()).await.unwrap();
-            broker.ready().await;
-            let rig = Rig { controller, broker, controllers, node: first, host: driver };
+            let rig = first_life(controller_host, first, driver).await;
             let id = rig.topic("t", &[1], &[]).await;
             assert_eq!(rig.produce("t", -1, batch(&["of the first topic"]).to_bytes()).await.error_code, 0);
             (rig.controller, rig.controllers, id)
@@ -90,9 +99,7 @@ fn a_log_whose_replica_left_while_the_broker_was_down_is_set_aside() {
             again.host().disk(&own).run(move |fs| fs.create_dir_all(&own).unwrap()).await.unwrap();
             let removal = RemoveTopicRecord { topic_id: id, ..Default::default() };
             controller.append(vec![Record::from(removal)]);
-            let broker = Broker::start(&again.host(), config(&[]), controllers.clone()).await.unwrap();
-            broker.ready().await;
-            let rig = Rig { controller, broker, controllers, node: again, host: driver_again };
+            let rig = life(controller, controllers, again, driver_again).await;
             let dir = rig.broker.config.log_dirs[0].clone();
             let names = rig.broker.host.disk(&dir).run(move |fs| fs.list(&dir).unwrap()).await.unwrap();
             let logs: Vec<&String> = names.iter().filter(|name| name.starts_with("t-0")).collect();

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use metadata::configs::Values;
 use metadata::{ConfigResource, LeaderRecoveryState, Partition, Record, topic_name};
+use protocol::ids::METADATA_TOPIC;
 use protocol::messages::create_topics_request::{CreatableReplicaAssignment, CreatableTopic};
 use protocol::messages::create_topics_response::CreatableTopicResult;
 use protocol::messages::{ConfigRecord, CreateTopicsRequest, CreateTopicsResponse, TopicRecord};
@@ -11,10 +12,6 @@ use protocol::{ErrorCode, Str, Uuid, bounds};
 
 use super::{Context, Decision, Random, Refusal, configs};
 use crate::placement::{place, usable_brokers};
-
-/// The longest name: a directory is named `<topic>-<partition>`, with room for `-delete` and an id.
-/// The topic of the metadata log; it is not created like others.
-const CLUSTER_METADATA: &str = "__cluster_metadata";
 
 /// CreateTopics: each topic is created, or refused with a reason of its own. `may_describe_configs` tells for which
 /// topics the answer may carry configs.
@@ -80,7 +77,7 @@ fn check_partition_total(context: &Context<'_>, request: &CreateTopicsRequest) -
 
 /// `created`: names that this request has created already, which may collide as well.
 fn check_name(context: &Context<'_>, name: &Str, created: &[Str]) -> Result<(), Refusal> {
-    if *name == *CLUSTER_METADATA {
+    if *name == *METADATA_TOPIC {
         let message = "Creation of internal topic __cluster_metadata is prohibited.";
         return Err(Refusal::new(ErrorCode::InvalidRequest, message));
     }

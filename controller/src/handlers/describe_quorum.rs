@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metadata::features::KRAFT_VERSION;
+use protocol::ids::METADATA_TOPIC;
 use protocol::messages::describe_quorum_response::{
     Listener, Node as QuorumNode, PartitionData, ReplicaState, TopicData,
 };
@@ -14,7 +15,6 @@ use protocol::messages::{DescribeQuorumRequest, DescribeQuorumResponse};
 use protocol::{ErrorCode, Str, Uuid};
 use wire::Context;
 
-use super::fetch::METADATA_TOPIC;
 use crate::node::Node;
 use crate::publisher::Committed;
 use crate::raft::types::{Metrics, RaftId};

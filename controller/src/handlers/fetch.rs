@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use protocol::ids::METADATA_TOPIC;
 use protocol::messages::fetch_request::FetchPartition;
 use protocol::messages::fetch_response::{
     EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData, SnapshotId,
@@ -16,9 +17,6 @@ use wire::Context;
 
 use crate::node::Node;
 use crate::publisher::Read;
-
-/// Name of the metadata log, which has one partition.
-pub const METADATA_TOPIC: &str = "__cluster_metadata";
 
 pub async fn handle(node: Arc<Node>, cx: Context, request: FetchRequest) -> FetchResponse {
     let cluster_id = node.cluster_id.to_string();

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use protocol::ids::METADATA_TOPIC;
 use protocol::messages::fetch_snapshot_request::PartitionSnapshot as Asked;
 use protocol::messages::fetch_snapshot_response::{LeaderIdAndEpoch, PartitionSnapshot, TopicSnapshot};
 use protocol::messages::{FetchSnapshotRequest, FetchSnapshotResponse};
 use protocol::{ErrorCode, Records, Str, bounds};
 use wire::Context;
 
-use super::fetch::METADATA_TOPIC;
 use crate::node::Node;
 
 pub async fn handle(node: Arc<Node>, _cx: Context, request: FetchSnapshotRequest) -> FetchSnapshotResponse {

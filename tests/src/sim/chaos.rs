@@ -85,20 +85,19 @@ pub fn run(seed: u64, broken: Broken) -> Outcome {
 impl Chaos {
     fn go(&mut self) -> Outcome {
         let host = self.cluster.world.host();
-        let client = || (self.client.clone(), host.clone());
-        let (a, b, c) = (client(), client(), client());
-        let writers = vec![
-            host.spawn("writer", producer::plain(a.0, a.1, TOPIC, PARTITIONS)),
-            host.spawn("writer", producer::idempotent(b.0, b.1, TOPIC, PARTITIONS, "one")),
-            host.spawn("writer", producer::idempotent(c.0, c.1, TOPIC, PARTITIONS, "two")),
+        let client = || self.client.clone();
+        let writers = [
+            host.spawn("writer", producer::plain(client(), TOPIC, PARTITIONS)),
+            host.spawn("writer", producer::idempotent(client(), TOPIC, PARTITIONS, "one")),
+            host.spawn("writer", producer::idempotent(client(), TOPIC, PARTITIONS, "two")),
         ];
         for partition in 0..PARTITIONS {
-            drop(host.spawn("reader", self.client.clone().read_for_ever(TOPIC, partition)));
+            drop(host.spawn("reader", client().read_for_ever(TOPIC, partition)));
         }
-        drop(host.spawn("elector", self.client.clone().elect_for_ever()));
-        drop(host.spawn("mover", self.client.clone().move_for_ever(TOPIC, PARTITIONS)));
+        drop(host.spawn("elector", client().elect_for_ever()));
+        drop(host.spawn("mover", client().move_for_ever(TOPIC, PARTITIONS)));
         let topic_id = self.client.promises().topics.get(TOPIC).copied().expect("it was created");
-        let commits = host.spawn("committer", committer::run(self.client.clone(), TOPIC, topic_id));
+        let commits = host.spawn("committer", committer::run(client(), TOPIC, topic_id));
         self.let_pass(SECOND);
         for _ in 0..FAULTS {
             self.fault();

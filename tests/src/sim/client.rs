@@ -80,6 +80,11 @@ impl Client {
         Some(self.pool.node(self.address_of(broker)?))
     }
 
+    /// A number below a limit, by the seed.
+    pub fn below(&self, limit: u64) -> u64 {
+        self.host.entropy().below(limit)
+    }
+
     pub async fn pause(&self, duration: Duration) {
         self.host.clock().sleep(duration).await;
     }
@@ -186,22 +191,27 @@ impl Client {
             }
             let first = entropy.below(3) as usize;
             replicas.rotate_left(first);
-            let partition_index = entropy.below(partitions as u64) as i32;
-            let partition =
-                ReassignablePartition { partition_index, replicas: Some(replicas), ..Default::default() };
-            let topic = ReassignableTopic {
-                name: Str::from(name),
-                partitions: vec![partition],
-                ..Default::default()
-            };
-            let request = AlterPartitionReassignmentsRequest {
-                topics: vec![topic],
-                timeout_ms: 1000,
-                ..Default::default()
-            };
+            let partition = entropy.below(partitions as u64) as i32;
             // As above.
-            drop(self.any().call(&request).await);
+            let _ = self.reassign((name, partition), replicas).await;
         }
+    }
+
+    /// Asks for other replicas of a partition; None if no broker answered.
+    pub async fn reassign(&self, of: (&str, i32), replicas: Vec<i32>) -> Option<ErrorCode> {
+        let partition =
+            ReassignablePartition { partition_index: of.1, replicas: Some(replicas), ..Default::default() };
+        let topic =
+            ReassignableTopic { name: Str::from(of.0), partitions: vec![partition], ..Default::default() };
+        let request = AlterPartitionReassignmentsRequest {
+            topics: vec![topic],
+            timeout_ms: 1000,
+            ..Default::default()
+        };
+        let answer = self.any().call(&request).await.ok()?;
+        let of_one = answer.responses.first().and_then(|topic| topic.partitions.first());
+        let code = of_one.map_or(0, |partition| partition.error_code);
+        Some(ErrorCode::from_code(if answer.error_code == 0 { code } else { answer.error_code }))
     }
 
     fn address_of(&self, broker: i32) -> Option<&str> {

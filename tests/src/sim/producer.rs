@@ -8,7 +8,6 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use host::Host;
 use protocol::ErrorCode;
 use protocol::batch::BatchOptions;
 use protocol::ids::ProducerId;
@@ -31,20 +30,20 @@ fn acknowledged(producer: &str, partition: i32, value: &str, offset: Option<i64>
 }
 
 /// A while between records, by the seed.
-async fn think(client: &Client, host: &Host) {
-    client.pause(Duration::from_millis(20 + host.entropy().below(60))).await;
+async fn think(client: &Client) {
+    client.pause(Duration::from_millis(20 + client.below(60))).await;
 }
 
 /// Writes single records until it is told to stop. When one is in doubt it goes on as somebody new: that record may come
 /// late, after others.
-pub async fn plain(client: Client, host: Host, topic: &'static str, partitions: i32) {
+pub async fn plain(client: Client, topic: &'static str, partitions: i32) {
     let mut lives = 0;
     for n in 0.. {
         if client.is_stopped() {
             return;
         }
         let (name, value) = (format!("plain/{lives}"), format!("plain-{n}"));
-        let partition = host.entropy().below(partitions as u64) as i32;
+        let partition = client.below(partitions as u64) as i32;
         client.promises().history.push(sent(&name, partition, &value));
         match client.produce(topic, partition, &value).await {
             Some((ErrorCode::None, offset)) => {
@@ -57,7 +56,7 @@ pub async fn plain(client: Client, host: Host, topic: &'static str, partitions: 
             }
             _ => lives += 1,
         }
-        think(&client, &host).await;
+        think(&client).await;
     }
 }
 
@@ -75,13 +74,7 @@ struct Idempotent {
 }
 
 /// Writes records in groups until it is told to stop and knows what became of each.
-pub async fn idempotent(
-    client: Client,
-    host: Host,
-    topic: &'static str,
-    partitions: i32,
-    name: &'static str,
-) {
+pub async fn idempotent(client: Client, topic: &'static str, partitions: i32, name: &'static str) {
     let Some(id) = producer_id(&client).await else { return };
     let producer = Idempotent { client, topic, name, id };
     let mut sequences = vec![0; partitions as usize];
@@ -89,9 +82,9 @@ pub async fn idempotent(
         if producer.client.is_stopped() {
             return;
         }
-        let partition = host.entropy().below(partitions as u64) as i32;
+        let partition = producer.client.below(partitions as u64) as i32;
         let next = &mut sequences[partition as usize];
-        let count = 1 + host.entropy().below(IN_FLIGHT_MAX) as i32;
+        let count = 1 + producer.client.below(IN_FLIGHT_MAX) as i32;
         let group = (0..count)
             .map(|k| InFlight { sequence: *next + k, value: format!("{name}-{n}.{k}") })
             .collect::<Vec<_>>();
@@ -100,7 +93,7 @@ pub async fn idempotent(
             producer.client.promises().history.push(sent(name, partition, &record.value));
         }
         producer.write(partition, group).await;
-        think(&producer.client, &host).await;
+        think(&producer.client).await;
     }
 }
 

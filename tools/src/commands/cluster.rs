@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use metadata::MetadataVersion;
 use metadata::features::METADATA_VERSION;
+use protocol::ids::METADATA_TOPIC;
 use protocol::messages::describe_log_dirs_response::DescribeLogDirsResult;
 use protocol::messages::describe_quorum_request::{PartitionData, TopicData};
 use protocol::messages::describe_quorum_response::ReplicaState;
@@ -103,7 +104,7 @@ fn metadata_version(level: i16) -> Value {
 pub(super) async fn ask_quorum(client: &Client) -> Result<DescribeQuorumResponse, String> {
     let partition = PartitionData { partition_index: 0, ..Default::default() };
     let topic = TopicData {
-        topic_name: Str::from_static("__cluster_metadata"),
+        topic_name: Str::from_static(METADATA_TOPIC),
         partitions: vec![partition],
         ..Default::default()
     };

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use protocol::bounds::{CONTROLLER_CALL_TIMEOUT, CONTROLLER_FETCH_BYTES_MAX, CONTROLLER_SNAPSHOT_BYTES_MAX};
+use protocol::ids::METADATA_TOPIC;
 use protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use protocol::messages::fetch_response::NodeEndpoint;
 use protocol::messages::fetch_snapshot_request::{PartitionSnapshot, SnapshotId, TopicSnapshot};
@@ -18,7 +19,6 @@ use protocol::{ErrorCode, Str, Uuid};
 use super::connection::CallError;
 use super::node::Session;
 
-const METADATA_TOPIC: Str = Str::from_static("__cluster_metadata");
 /// How long one piece of a snapshot may take.
 const PIECE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -82,7 +82,7 @@ impl MetadataLog {
             ..Default::default()
         };
         let topic = FetchTopic {
-            topic: METADATA_TOPIC,
+            topic: Str::from_static(METADATA_TOPIC),
             topic_id: Uuid::METADATA_TOPIC,
             partitions: vec![partition],
             ..Default::default()
@@ -131,8 +131,11 @@ impl MetadataLog {
                 position: all.len() as i64,
                 ..Default::default()
             };
-            let topic =
-                TopicSnapshot { name: METADATA_TOPIC, partitions: vec![partition], ..Default::default() };
+            let topic = TopicSnapshot {
+                name: Str::from_static(METADATA_TOPIC),
+                partitions: vec![partition],
+                ..Default::default()
+            };
             let request = FetchSnapshotRequest {
                 cluster_id: self.cluster_id.clone(),
                 max_bytes: CONTROLLER_FETCH_BYTES_MAX as i32,
