@@ -27,6 +27,11 @@ impl<'a> PartitionView<'a> {
         self.image.cluster.broker(id).is_some_and(|b| b.listener(self.listener).is_some())
     }
 
+    /// Whether a broker takes part and has this listener.
+    pub fn is_alive(&self, id: i32) -> bool {
+        self.is_reachable(id) && self.image.cluster.broker(id).is_some_and(|broker| !broker.fenced)
+    }
+
     pub fn has_reachable_leader(&self) -> bool {
         self.is_reachable(self.partition.leader)
     }

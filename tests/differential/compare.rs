@@ -182,9 +182,10 @@ impl Accepted {
         Some(&entry.reason)
     }
 
-    /// Entries that no difference needed: the list only shrinks.
-    pub fn unused(&self) -> Vec<String> {
-        let unused = self.0.iter().filter(|e| !e.used.get());
+    /// Entries that no difference needed: the list only shrinks. `concerns` tells of a pattern of scenarios whether they were
+    /// played.
+    pub fn unused(&self, concerns: impl Fn(&str) -> bool) -> Vec<String> {
+        let unused = self.0.iter().filter(|e| !e.used.get() && concerns(&e.scenario));
         unused
             .map(|e| format!("accepted.txt:{}: {} {} {} {}", e.line, e.key, e.versions, e.scenario, e.path))
             .collect()

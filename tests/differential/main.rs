@@ -20,6 +20,7 @@ mod text;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use compare::{Accepted, Difference};
 use play::{NOT_SENT, Outcome, Side, play};
@@ -27,8 +28,7 @@ use protocol::ApiKey;
 use recorded::Recording;
 use scenario::Scenario;
 use serde_json::Value as Json;
-use tests::kafka::Kafka;
-use tests::process::{Node, root, runtimes};
+use tests::process::{root, runtimes};
 
 /// The file that is played first and always: it ends when the coordinators are there.
 const START: &str = "00_start";
@@ -45,8 +45,13 @@ fn here() -> PathBuf {
     root().join("tests/differential")
 }
 
+/// Where the scenarios for three nodes lie, and what was recorded of them.
+const THREE_NODES: &str = "three_nodes";
+
 /// Which scenarios are played, and against what.
 struct Suite {
+    /// Below `scenarios` and `recorded`.
+    folder: &'static str,
     scenarios: Vec<Scenario>,
     /// Everything, and not what `SCENARIOS` chose.
     whole: bool,
@@ -55,12 +60,26 @@ struct Suite {
 }
 
 impl Suite {
-    fn read() -> Suite {
-        let mut scenarios = scenario::read_all(&here().join("scenarios"));
+    /// What `SCENARIOS` chose in a folder.
+    fn read(folder: &'static str) -> Suite {
+        let mut scenarios = scenario::read_all(&here().join("scenarios").join(folder));
         let chosen = std::env::var("SCENARIOS").unwrap_or_default();
         scenarios.retain(|s| s.file == START || s.name.contains(&chosen) || s.file.contains(&chosen));
-        assert!(!scenarios.is_empty(), "no scenario is called {chosen}");
-        Suite { scenarios, whole: chosen.is_empty(), stories: chosen.is_empty() || chosen == STORIES }
+        let stories = chosen.is_empty() || chosen == STORIES;
+        Suite { folder, scenarios, whole: chosen.is_empty(), stories }
+    }
+
+    /// Scenarios that no choice and no file touches.
+    fn of(scenarios: Vec<Scenario>) -> Suite {
+        Suite { folder: "", scenarios, whole: false, stories: false }
+    }
+
+    fn recorded(&self) -> Recording {
+        recorded::read_all(&here().join("recorded").join(self.folder))
+    }
+
+    fn nodes(&self) -> u32 {
+        if self.folder == THREE_NODES { 3 } else { 1 }
     }
 
     fn play(&self, side: &Side) -> Recording {
@@ -69,7 +88,7 @@ impl Suite {
             let outcomes = play(side, s);
             if start.elapsed() > SLOW {
                 let told =
-                    format!("{}.scn: {} took {:?} on port {}\n", s.file, s.name, start.elapsed(), side.port);
+                    format!("{}.scn: {} took {:?} on {}\n", s.file, s.name, start.elapsed(), side.name);
                 std::io::stderr().write_all(told.as_bytes()).ok();
             }
             (s.name.clone(), outcomes)
@@ -80,12 +99,12 @@ impl Suite {
     fn record(&self, kafka: &Recording) {
         let mut files: BTreeMap<&str, Vec<&Scenario>> = BTreeMap::new();
         self.scenarios.iter().for_each(|s| files.entry(&s.file).or_default().push(s));
-        let mut known = recorded::read_all(&here().join("recorded"));
+        let mut known = self.recorded();
         known.extend(kafka.clone());
-        let all = scenario::read_all(&here().join("scenarios"));
+        let all = scenario::read_all(&here().join("scenarios").join(self.folder));
         for file in files.keys() {
             let scenarios: Vec<&Scenario> = all.iter().filter(|s| s.file == *file).collect();
-            let path = here().join(format!("recorded/{file}.txt"));
+            let path = here().join("recorded").join(self.folder).join(format!("{file}.txt"));
             std::fs::write(path, recorded::text(&scenarios, &known)).expect("a recording is written");
         }
     }
@@ -102,9 +121,8 @@ impl Suite {
         std::io::stderr().write_all(told.as_bytes()).ok();
         let is_again = |s: &&Scenario| s.file == START || names.contains(&s.name);
         let scenarios: Vec<Scenario> = self.scenarios.iter().filter(is_again).cloned().collect();
-        let again = Suite { scenarios, whole: false, stories: false };
-        let node = peers::kafka();
-        let mut differences = again.differences(&again.play(&peers::side_of_kafka(&node)), recorded);
+        let again = Suite::of(scenarios);
+        let mut differences = again.differences(&again.play(&peers::kafka(self.nodes())), recorded);
         differences.retain(|difference| names.contains(&difference.scenario));
         differences
     }
@@ -117,6 +135,21 @@ impl Suite {
             outcomes.map(|o| format!("{} ({}) {}: {}", s.file, s.name, o.what, o.answer)).collect::<Vec<_>>()
         };
         self.scenarios.iter().flat_map(wrong).collect()
+    }
+
+    /// Entries of the list of accepted differences that no difference needs any more.
+    fn unneeded(&self, accepted: &Accepted) -> Vec<String> {
+        let unused = accepted.unused(|pattern| self.concerns(pattern));
+        unused.into_iter().map(|entry| format!("no difference needs this any more: {entry}")).collect()
+    }
+
+    /// Whether an accepted difference for scenarios of this name must show here. One for any scenario is for a single node.
+    fn concerns(&self, pattern: &str) -> bool {
+        let is_played = |s: &Scenario| compare::matches(pattern, &s.name);
+        match self.folder {
+            THREE_NODES => pattern != "*" && self.scenarios.iter().any(is_played),
+            _ => !Suite::read(THREE_NODES).concerns(pattern),
+        }
     }
 
     fn differences(&self, kafka: &Recording, weir: &Recording) -> Vec<Difference> {
@@ -141,26 +174,27 @@ fn with_kafka() -> bool {
     (wished || std::env::var_os("CI").is_some()) && runtimes::have("kafka")
 }
 
-/// The two nodes, for the length of a test.
-struct Nodes {
-    weir: Node,
-    kafka: Option<Kafka>,
+/// The two sides, for the length of a test.
+struct Sides {
+    weir: Side,
+    kafka: Option<Side>,
 }
 
-impl Nodes {
-    fn start() -> Nodes {
+impl Sides {
+    /// So many nodes on each.
+    fn start(nodes: u32) -> Sides {
         std::thread::scope(|threads| {
-            let kafka = threads.spawn(|| with_kafka().then(peers::kafka));
-            let weir = peers::weir(&[]);
-            Nodes { weir, kafka: kafka.join().expect("Kafka starts") }
+            let kafka = threads.spawn(|| with_kafka().then(|| peers::kafka(nodes)));
+            let weir = peers::weir(nodes, &[]);
+            Sides { weir, kafka: kafka.join().expect("Kafka starts") }
         })
     }
 
     /// What each answered.
     fn play(&self, suite: &Suite) -> (Recording, Option<Recording>) {
         std::thread::scope(|threads| {
-            let weir = threads.spawn(|| suite.play(&peers::side_of(&self.weir)));
-            let kafka = self.kafka.as_ref().map(|kafka| suite.play(&peers::side_of_kafka(kafka)));
+            let weir = threads.spawn(|| suite.play(&self.weir));
+            let kafka = self.kafka.as_ref().map(|kafka| suite.play(kafka));
             (weir.join().expect("Weir is played against"), kafka)
         })
     }
@@ -171,7 +205,7 @@ impl Nodes {
             |name: &str, or: u64| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(or);
         let (seed, count) = (number("DIFFERENTIAL_SEED", 1), number("DIFFERENTIAL_REQUESTS", REQUESTS));
         let stories = generate::stories(seed, count as usize, &self.served());
-        let suite = Suite { scenarios: stories, whole: false, stories: false };
+        let suite = Suite::of(stories);
         let (weir, kafka) = self.play(&suite);
         let Some(kafka) = kafka else { return Vec::new() };
         let mut kinds: BTreeMap<String, (usize, String)> = BTreeMap::new();
@@ -193,8 +227,8 @@ impl Nodes {
     /// What Weir's ApiVersions offers.
     fn served(&self) -> Vec<ApiKey> {
         let text = "== offers\nApiVersions 4 {clientSoftwareName: tests, clientSoftwareVersion: \"1\"}\n";
-        let suite = Suite { scenarios: scenario::read("offers", text), whole: false, stories: false };
-        let served = page::served(&suite.play(&peers::side_of(&self.weir)));
+        let suite = Suite::of(scenario::read("offers", text));
+        let served = page::served(&suite.play(&self.weir));
         let served: Vec<ApiKey> =
             ApiKey::all().filter(|key| served.contains(&i64::from(key.code()))).collect();
         assert!(served.len() > 30, "ApiVersions tells what is served: {served:?}");
@@ -203,39 +237,76 @@ impl Nodes {
 
     /// Lines of Weir's log that tell of a panic.
     fn panics(&self) -> Vec<String> {
-        let log = self.weir.log();
+        let nodes = self.weir.nodes.lock().expect("nobody plays any more");
+        let log = nodes.iter().map(|node| node.log()).collect::<Vec<_>>().concat();
         log.lines().filter(|l| l.contains("panicked")).map(|l| format!("Weir: {l}")).collect()
     }
 }
 
-#[test]
-fn weir_answers_as_kafka_does() {
-    let suite = Suite::read();
-    let nodes = Nodes::start();
-    let (weir, kafka) = nodes.play(&suite);
+/// What a suite found.
+struct Found {
+    weir: Recording,
+    differences: Vec<Difference>,
+    /// What must not be.
+    faults: Vec<String>,
+}
+
+/// Plays a suite, or records what Kafka says to it.
+fn play_beside_kafka(suite: &Suite, sides: &Sides, accepted: &Accepted) -> Found {
+    let (weir, kafka) = sides.play(suite);
     let recorded = match &kafka {
         Some(kafka) if mode() == "record" => {
             suite.record(kafka);
             kafka.clone()
         }
-        _ => recorded::read_all(&here().join("recorded")),
+        _ => suite.recorded(),
     };
     let mut faults = suite.unsound(&recorded);
-    let accepted = Accepted::read(&here().join("accepted.txt"));
     let differences = suite.differences(&recorded, &weir);
     let unexplained = differences.iter().filter(|d| accepted.reason(d).is_none());
     faults.extend(unexplained.map(Difference::to_string));
     for difference in kafka.iter().flat_map(|kafka| suite.kafka_changed(kafka, &recorded)) {
         faults.push(format!("Kafka answers otherwise than recorded (here \"Weir\"): {difference}"));
     }
+    Found { weir, differences, faults }
+}
+
+/// The machine has few processors, and Kafka needs them.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+#[test]
+fn weir_answers_as_kafka_does() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let suite = Suite::read("");
+    assert!(!suite.scenarios.is_empty(), "there are scenarios");
+    let accepted = Accepted::read(&here().join("accepted.txt"));
+    let sides = Sides::start(suite.nodes());
+    let Found { weir, differences, mut faults } = play_beside_kafka(&suite, &sides, &accepted);
     if suite.stories {
-        faults.extend(nodes.play_stories(&accepted));
+        faults.extend(sides.play_stories(&accepted));
     }
     if suite.whole {
-        faults.extend(accepted.unused().iter().map(|e| format!("no difference needs this any more: {e}")));
+        faults.extend(suite.unneeded(&accepted));
         faults.extend(check_page(page::text(&weir, &differences, &accepted)));
     }
-    faults.extend(nodes.panics());
+    faults.extend(sides.panics());
+    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+}
+
+#[test]
+fn three_nodes_answer_as_three_of_kafka_do() {
+    let suite = Suite::read(THREE_NODES);
+    if suite.scenarios.is_empty() {
+        return; // None of them was chosen.
+    }
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let accepted = Accepted::read(&here().join("accepted.txt"));
+    let sides = Sides::start(suite.nodes());
+    let mut faults = play_beside_kafka(&suite, &sides, &accepted).faults;
+    if suite.whole {
+        faults.extend(suite.unneeded(&accepted));
+    }
+    faults.extend(sides.panics());
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
 }
 
@@ -257,10 +328,9 @@ fn found(scenarios: &[&str], settings: &[&str], lie: Option<fn(&str, &mut Json)>
     let mut scenarios_read = scenario::read_all(&here().join("scenarios"));
     scenarios_read.retain(|s| scenarios.contains(&s.name.as_str()));
     assert_eq!(scenarios_read.len(), scenarios.len(), "they are there: {scenarios:?}");
-    let suite = Suite { scenarios: scenarios_read, whole: false, stories: false };
-    let node = peers::weir(settings);
-    let weir = suite.play(&Side { lie, ..peers::side_of(&node) });
-    let recorded = recorded::read_all(&here().join("recorded"));
+    let suite = Suite::of(scenarios_read);
+    let weir = suite.play(&Side { lie, ..peers::weir(1, settings) });
+    let recorded = suite.recorded();
     let accepted = Accepted::read(&here().join("accepted.txt"));
     let differences = suite.differences(&recorded, &weir);
     let unexplained = differences.into_iter().filter(|d| accepted.reason(d).is_none());

@@ -38,6 +38,7 @@ const VOLATILE: &[(&str, &str)] = &[
     ("*", "UsableBytes"),
     ("*", "LastCaughtUpTimestamp"),
     ("*", "LastFetchTimestamp"),
+    ("AllocateProducerIdsResponse", "ProducerIdStart"),
     ("DescribeQuorumResponse", "LogEndOffset"),
     ("DescribeQuorumResponse", "HighWatermark"),
     ("DescribeQuorumResponse", "LeaderEpoch"),
@@ -48,6 +49,13 @@ const VOLATILE: &[(&str, &str)] = &[
     ("NodeEndpoints", "Port"),
     ("ProduceResponse", "Port"),
     ("FetchResponse", "Port"),
+];
+
+/// Fields with the id of a node that was chosen by chance; those of none (-1, 0) are compared.
+const CHOSEN: &[(&str, &str)] = &[
+    ("MetadataResponse", "ControllerId"),
+    ("DescribeClusterResponse", "ControllerId"),
+    ("DescribeQuorumResponse", "LeaderId"),
 ];
 
 /// Arrays whose order Kafka takes from a hash table, so that clients cannot rely on it.
@@ -68,6 +76,8 @@ const UNORDERED: &[&str] = &[
     "Partitions",
     "PartitionResponses",
     "ReplicaElectionResults",
+    "Brokers",
+    "IsrNodes",
 ];
 
 /// Configs that say where a node is.
@@ -127,8 +137,10 @@ impl Mask<'_> {
 
     fn field(&mut self, s: &'static Struct, f: &'static Field, value: &Value) -> Json {
         let name = f.name.as_str();
-        if VOLATILE.iter().any(|(m, n)| *n == name && (*m == "*" || *m == self.message.name || *m == s.name))
-        {
+        let is_among = |list: &[(&str, &str)]| {
+            list.iter().any(|(m, n)| *n == name && (*m == "*" || *m == self.message.name || *m == s.name))
+        };
+        if is_among(VOLATILE) || is_among(CHOSEN) && matches!(value, Value::Int(id) if *id > 0) {
             return Json::from("~");
         }
         let id = IDS.iter().find(|(field, _)| *field == name).map(|(_, kind)| *kind);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -12,10 +13,11 @@ use protocol::schema::{Kind, Message, Struct};
 use protocol::value::{self, Value};
 use protocol::{ApiKey, Decoder, Encoder, Str};
 use serde_json::{Value as Json, json};
+use tests::process::Server;
 
 use crate::files;
 use crate::mask::{self, Ids};
-use crate::scenario::{Action, Scenario, Step, Waits};
+use crate::scenario::{Action, Process, Scenario, Step, Waits};
 use crate::text::{Names, resolve};
 
 /// A node takes this long at most for any answer of a scenario.
@@ -24,15 +26,28 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 const UNTIL_EVERY: Duration = Duration::from_millis(30);
 const UNTIL_WITHIN: Duration = Duration::from_secs(15);
 
-/// A node to play against.
+/// Where a node listens.
+#[derive(Clone, Copy)]
+pub struct Ports {
+    pub broker: u16,
+    pub controller: u16,
+}
+
+/// What is played against: one node, or several.
 #[derive(Clone)]
 pub struct Side {
-    pub port: u16,
-    /// Its only log directory.
+    pub name: &'static str,
+    /// Of node 1, 2, ...
+    pub ports: Vec<Ports>,
+    /// The only log directory of the first node.
     pub data: PathBuf,
+    pub nodes: Arc<Mutex<Vec<Box<dyn Server>>>>,
     /// Changes what it answers, by request and version: a test of the suite itself.
     pub lie: Option<fn(&str, &mut Json)>,
 }
+
+/// The connection to the listener of the active controller.
+const ACTIVE_CONTROLLER: &str = "controller";
 
 /// Begins the outcome of a request that cannot be written: a name that it needs was bound to nothing.
 pub const NOT_SENT: &str = "not sent: ";
@@ -110,6 +125,7 @@ impl Player<'_> {
                 let answer = connection.answer();
                 self.take(step, *key, *version, &answer);
             }
+            Action::Process { what, id } => self.process(*what, *id),
             Action::Close => drop(self.connections.remove(&step.connection)),
             Action::Topic { name, partitions, configs } => self.topic(step, name, *partitions, configs),
             Action::Files { partition } => {
@@ -140,7 +156,9 @@ impl Player<'_> {
             let answer = connection.answer();
             let done = step.until.as_ref().is_none_or(|(path, wanted)| {
                 let wanted = resolve(wanted, &self.names).expect("a value to wait for");
-                answer.json(key, version).is_some_and(|json| at(&json, path) == Some(&wanted))
+                answer
+                    .json(key, version)
+                    .is_some_and(|json| at(&json, path).is_some_and(|is| is_same(is, &wanted)))
             });
             if done || Instant::now() > deadline {
                 self.take(step, key, version, &answer);
@@ -216,8 +234,33 @@ impl Player<'_> {
         connection.answer().json(key, version)
     }
 
+    fn process(&mut self, what: Process, id: usize) {
+        let mut nodes = self.side.nodes.lock().expect("nobody else plays against it");
+        let node = &mut nodes[id - 1];
+        match what {
+            Process::Stop => node.stop(),
+            Process::Kill => node.kill(),
+            Process::Start => node.start(),
+        }
+        drop(nodes);
+        self.connections.retain(|name, _| node_of(name) != Some(id));
+    }
+
+    /// Where a connection of this name goes: see the text of scenarios.
+    fn port(&mut self, connection: &str) -> u16 {
+        if connection == ACTIVE_CONTROLLER {
+            let metadata = json!({"topicName": "__cluster_metadata", "partitions": [{"partitionIndex": 0}]});
+            let quorum = self.ask(ApiKey::DescribeQuorum, 0, &json!({"topics": [metadata]}));
+            let leader = quorum.as_ref().and_then(|json| at(json, "topics[0].partitions[0].leaderId"));
+            let leader = leader.and_then(Json::as_u64).expect("there is a leader of the quorum");
+            return self.side.ports[leader as usize - 1].controller;
+        }
+        self.side.ports[node_of(connection).unwrap_or(1) - 1].broker
+    }
+
     fn connection(&mut self, name: &str) -> &mut Connection {
-        let port = self.side.port;
+        let is_open = self.connections.get(name).is_some_and(|c| !c.closed || !c.asked.is_empty());
+        let port = if is_open { 0 } else { self.port(name) };
         let connection =
             self.connections.entry(name.to_owned()).or_insert_with(|| Connection::open(name, port));
         if connection.closed && connection.asked.is_empty() {
@@ -225,6 +268,21 @@ impl Player<'_> {
         }
         connection
     }
+}
+
+/// The node that a connection goes to by its name.
+fn node_of(connection: &str) -> Option<usize> {
+    connection.chars().next()?.to_digit(10).map(|id| id as usize)
+}
+
+/// Whether a value is the one that is waited for; of a list of nodes the order does not count.
+fn is_same(value: &Json, wanted: &Json) -> bool {
+    let numbers = |json: &Json| -> Option<Vec<i64>> {
+        let mut numbers = json.as_array()?.iter().map(Json::as_i64).collect::<Option<Vec<i64>>>()?;
+        numbers.sort_unstable();
+        Some(numbers)
+    };
+    value == wanted || numbers(value).is_some() && numbers(value) == numbers(wanted)
 }
 
 /// Writes the body of a request.

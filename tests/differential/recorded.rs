@@ -15,11 +15,12 @@ use crate::scenario::Scenario;
 /// Answers by scenario.
 pub type Recording = BTreeMap<String, Vec<Outcome>>;
 
-/// Everything that was recorded.
+/// Everything that was recorded in a directory.
 pub fn read_all(dir: &Path) -> Recording {
     let mut all = Recording::new();
-    for entry in std::fs::read_dir(dir).expect("the recordings") {
-        let text = std::fs::read_to_string(entry.expect("a file").path()).expect("a recording is text");
+    let entries = std::fs::read_dir(dir).expect("the recordings").map(|entry| entry.expect("a file").path());
+    for path in entries.filter(|path| path.is_file()) {
+        let text = std::fs::read_to_string(path).expect("a recording is text");
         let mut name = String::new();
         for line in text.lines().filter(|l| !l.is_empty()) {
             if let Some(scenario) = line.strip_prefix("== ") {

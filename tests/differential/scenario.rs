@@ -12,7 +12,11 @@
 //! raw 0012 7fff as ApiVersions 0            bytes as they are; the answer is read as the response of a key and version
 //! @b close                                  closes the connection
 //! files $t-0                                what lies in the directory of a partition
+//! stop 2                                    ends node 2 with SIGTERM; `kill 2` without mercy; `start 2` starts it again
 //! ```
+//! Where there are several nodes a connection whose name begins with a number goes to that node, `@controller` to the active
+//! controller, and every other one to node 1.
+//!
 //! A line that begins with more than two spaces goes on with the line above. `$t` and `$g` are the scenario's own name. A
 //! request for several versions leaves out the fields that a version lacks.
 
@@ -54,6 +58,14 @@ pub enum Action {
     Close,
     Topic { name: String, partitions: i64, configs: Json },
     Files { partition: String },
+    Process { what: Process, id: usize },
+}
+
+#[derive(Clone, Copy)]
+pub enum Process {
+    Stop,
+    Kill,
+    Start,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -154,6 +166,9 @@ fn read_step(line: usize, text: &str) -> Result<Step, String> {
         "answer" => Action::Answer,
         "close" => Action::Close,
         "files" => Action::Files { partition: rest.to_owned() },
+        "stop" => Action::Process { what: Process::Stop, id: node_id(rest)? },
+        "kill" => Action::Process { what: Process::Kill, id: node_id(rest)? },
+        "start" => Action::Process { what: Process::Start, id: node_id(rest)? },
         "later" => read_request(rest, Waits::Later)?,
         "oneway" => read_request(rest, Waits::Never)?,
         "topic" => {
@@ -172,6 +187,10 @@ fn read_step(line: usize, text: &str) -> Result<Step, String> {
         _ => read_request(text, Waits::Now)?,
     };
     Ok(Step { line, connection: connection.to_owned(), action, binds: Vec::new(), until: None })
+}
+
+fn node_id(text: &str) -> Result<usize, String> {
+    text.trim().parse().map_err(|_| format!("{text} is no node's number"))
 }
 
 fn read_request(text: &str, waits: Waits) -> Result<Action, String> {

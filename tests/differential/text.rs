@@ -3,7 +3,7 @@
 //!     {name: $t, partitions: [{partitionIndex: 0, records: batch({values: [a, b]})}]}
 //!
 //! Keys and words need no quotes. `$name` is what a former answer was bound to, also inside a word (`$t-b`). A call makes
-//! what cannot be written down: `batch`, `bytes`, `hex`, `repeat`, `zeros`, `now`, `add`, `data`.
+//! what cannot be written down: `batch`, `bytes`, `hex`, `repeat`, `zeros`, `now`, `add`, `data`, `features`.
 
 use std::collections::BTreeMap;
 
@@ -129,9 +129,27 @@ fn call(name: &str, arguments: &[Json]) -> Result<Json, String> {
             let parts = arguments.iter().map(batch).collect::<Result<Vec<_>, _>>()?;
             bytes(&parts.concat())
         }
+        "features" => features(),
         "data" => bytes(&data(text(0)?, int(1)?, &arguments[2])?),
         _ => return Err(format!("there is no {name}(..)")),
     })
+}
+
+/// What a broker of today supports, as it says when it registers: Kafka's features, and Weir's own, which Kafka passes over.
+fn features() -> Json {
+    let kafka = [
+        ("metadata.version", 7, 30),
+        ("kraft.version", 0, 1),
+        ("transaction.version", 0, 2),
+        ("group.version", 0, 1),
+        ("eligible.leader.replicas.version", 0, 1),
+        ("share.version", 0, 1),
+        ("streams.version", 0, 1),
+    ];
+    let all = kafka.into_iter().chain([("weir.version", 0, 1)]);
+    let feature =
+        |(name, min, max)| json!({"name": name, "minSupportedVersion": min, "maxSupportedVersion": max});
+    all.map(feature).collect()
 }
 
 pub fn now_ms() -> i64 {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::process::{free_port, root};
+use crate::process::{Server, free_port, root};
 
 /// A JVM that starts beside a busy compiler.
 const READY_WITHIN: Duration = Duration::from_secs(120);
@@ -20,7 +20,7 @@ fn launcher(command: &str) -> Command {
 
 /// A real Kafka, one combined node.
 pub struct Kafka {
-    child: Child,
+    child: Option<Child>,
     dir: tempfile::TempDir,
     pub port: u16,
     pub controller_port: u16,
@@ -29,22 +29,53 @@ pub struct Kafka {
 impl Kafka {
     /// Formats a directory and starts a node on it, without waiting for it. `settings` are further `name=value`.
     pub fn launch(settings: &[&str]) -> Kafka {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let (port, controller_port) = (free_port(), free_port());
+        Kafka::launch_all(1, settings).remove(0)
+    }
+
+    /// Starts a cluster of so many nodes, 1 and up, and waits until all listen.
+    pub fn cluster(nodes: usize, settings: &[&str]) -> Vec<Kafka> {
+        let mut cluster = Kafka::launch_all(nodes, settings);
+        cluster.iter_mut().for_each(Kafka::await_ready);
+        cluster
+    }
+
+    fn launch_all(nodes: usize, settings: &[&str]) -> Vec<Kafka> {
+        let new = |_| {
+            let dir = tempfile::tempdir().expect("a temporary directory");
+            Kafka { child: None, dir, port: free_port(), controller_port: free_port() }
+        };
+        let mut cluster: Vec<Kafka> = (0..nodes).map(new).collect();
+        let voter = |(at, node): (usize, &Kafka)| format!("{}@127.0.0.1:{}", at + 1, node.controller_port);
+        let voters = cluster.iter().enumerate().map(voter).collect::<Vec<_>>().join(",");
+        for (at, node) in cluster.iter_mut().enumerate() {
+            node.configure(at + 1, &voters, settings);
+            node.spawn();
+        }
+        cluster
+    }
+
+    fn configure(&self, id: usize, voters: &str, settings: &[&str]) {
+        let (port, controller_port) = (self.port, self.controller_port);
         let mut properties = format!(
-            "node.id=1\nprocess.roles=broker,controller\ncontroller.listener.names=CONTROLLER\n\
-             controller.quorum.voters=1@127.0.0.1:{controller_port}\n\
+            "node.id={id}\nprocess.roles=broker,controller\ncontroller.listener.names=CONTROLLER\n\
+             controller.quorum.voters={voters}\n\
              listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\nlog.dirs={}\n",
-            dir.path().join("data").display()
+            self.data().display()
         );
         settings.iter().for_each(|line| writeln!(properties, "{line}").expect("into a string"));
-        let file = dir.path().join("server.properties");
-        std::fs::write(&file, properties).expect("written");
-        let log = std::fs::File::create(dir.path().join("log")).expect("the log can be written");
+        std::fs::write(self.properties(), properties).expect("written");
+    }
+
+    fn properties(&self) -> PathBuf {
+        self.dir.path().join("server.properties")
+    }
+
+    fn spawn(&mut self) {
+        let log = std::fs::File::create(self.dir.path().join("log")).expect("the log can be written");
         let mut command = launcher("kafka-node");
-        command.arg(&file).stdin(Stdio::null());
+        command.arg(self.properties()).stdin(Stdio::null());
         command.stdout(log.try_clone().expect("a second handle")).stderr(log);
-        Kafka { child: command.spawn().expect("the launcher runs"), dir, port, controller_port }
+        self.child = Some(command.spawn().expect("the launcher runs"));
     }
 
     /// Waits until it listens.
@@ -53,14 +84,15 @@ impl Kafka {
         while !self.log().contains("Kafka Server started")
             || TcpStream::connect(("127.0.0.1", self.port)).is_err()
         {
-            let ended = self.child.try_wait().expect("its state can be asked");
+            let child = self.child.as_mut().expect("it was started");
+            let ended = child.try_wait().expect("its state can be asked");
             assert!(ended.is_none() && Instant::now() < deadline, "Kafka did not start:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(50));
         }
     }
 
-    pub fn data(&self) -> PathBuf {
-        self.dir.path().join("data")
+    fn child(&self) -> &Child {
+        self.child.as_ref().expect("it runs")
     }
 
     fn log(&self) -> String {
@@ -68,10 +100,50 @@ impl Kafka {
     }
 }
 
+impl Server for Kafka {
+    fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn controller_port(&self) -> u16 {
+        self.controller_port
+    }
+
+    fn pid(&self) -> u32 {
+        self.child().id()
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    fn log(&self) -> String {
+        Kafka::log(self)
+    }
+
+    fn stop(&mut self) {
+        let status = Command::new("kill").arg(self.pid().to_string()).status().expect("kill runs");
+        assert!(status.success(), "the process was there");
+        self.child.take().expect("it runs").wait().expect("it ends");
+    }
+
+    fn kill(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        child.kill().expect("it can be killed");
+        child.wait().expect("it ends");
+    }
+
+    fn start(&mut self) {
+        self.spawn();
+        self.await_ready();
+    }
+}
+
 impl Drop for Kafka {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if self.child.is_some() {
+            self.kill();
+        }
     }
 }
 

@@ -72,9 +72,77 @@ pub fn http(port: u16, path: &str) -> Option<(u16, String)> {
     Some((status, answer.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned()))
 }
 
-/// One combined node with its data in a directory of its own.
+/// A node of either system, as a test runs it.
+pub trait Server: Send {
+    fn port(&self) -> u16;
+    fn controller_port(&self) -> u16;
+    fn pid(&self) -> u32;
+    /// Its only log directory.
+    fn data(&self) -> PathBuf;
+    fn log(&self) -> String;
+    /// SIGTERM; returns when it has ended.
+    fn stop(&mut self);
+    /// kill -9.
+    fn kill(&mut self);
+    /// Starts it again on what it left; returns when it serves.
+    fn start(&mut self);
+
+    /// Resident memory of the process in KiB, file-backed pages left out.
+    fn rss_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let field = |name: &str| -> u64 {
+            let line = status.lines().find(|l| l.starts_with(name)).unwrap_or("");
+            line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0)
+        };
+        field("RssAnon:") + field("RssShmem:")
+    }
+}
+
+impl Server for Node {
+    fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn controller_port(&self) -> u16 {
+        self.controller_port
+    }
+
+    fn pid(&self) -> u32 {
+        Node::pid(self)
+    }
+
+    fn data(&self) -> PathBuf {
+        Node::data(self)
+    }
+
+    fn log(&self) -> String {
+        Node::log(self)
+    }
+
+    fn stop(&mut self) {
+        Node::stop(self);
+    }
+
+    fn kill(&mut self) {
+        Node::kill(self);
+    }
+
+    fn start(&mut self) {
+        self.launch();
+    }
+}
+
+/// What a node is, as `process.roles` says it.
+#[derive(Clone, Copy, PartialEq)]
+enum Roles {
+    Combined,
+    Controller,
+}
+
+/// One node, usually a combined one, with its data in a directory of its own.
 pub struct Node {
     id: u32,
+    roles: Roles,
     /// Node ids and controller ports of the quorum.
     voters: Vec<(u32, u16)>,
     pub port: u16,
@@ -96,7 +164,20 @@ impl Node {
 
     /// Starts a cluster of so many nodes, and waits until all are ready. `{id}` in a setting is each node's id.
     pub fn cluster(nodes: u32, settings: &[&str]) -> Vec<Node> {
-        let mut cluster: Vec<Node> = (1..=nodes).map(|id| Node::new(id, settings)).collect();
+        Node::start_all((1..=nodes).map(|id| Node::new(id, settings)).collect())
+    }
+
+    /// Starts a quorum of so many controllers that are no brokers, and waits until all are ready.
+    pub fn controllers(nodes: u32, settings: &[&str]) -> Vec<Node> {
+        let new = |id| {
+            let mut node = Node::new(id, settings);
+            node.roles = Roles::Controller;
+            node
+        };
+        Node::start_all((1..=nodes).map(new).collect())
+    }
+
+    fn start_all(mut cluster: Vec<Node>) -> Vec<Node> {
         let voters: Vec<(u32, u16)> = cluster.iter().map(|node| (node.id, node.controller_port)).collect();
         for node in &mut cluster {
             node.voters.clone_from(&voters);
@@ -115,6 +196,7 @@ impl Node {
     fn new(id: u32, settings: &[&str]) -> Node {
         Node {
             id,
+            roles: Roles::Combined,
             voters: Vec::new(),
             port: free_port(),
             controller_port: free_port(),
@@ -151,14 +233,18 @@ impl Node {
         command.arg("server");
         let voters: Vec<String> =
             self.voters.iter().map(|(id, port)| format!("{id}@127.0.0.1:{port}")).collect();
+        let controller = format!("CONTROLLER://127.0.0.1:{}", self.controller_port);
+        let (roles, listeners) = match self.roles {
+            Roles::Combined => {
+                ("broker,controller", format!("PLAINTEXT://127.0.0.1:{},{controller}", self.port))
+            }
+            Roles::Controller => ("controller", controller),
+        };
         let own = [
             format!("node.id={}", self.id),
-            "process.roles=broker,controller".to_owned(),
+            format!("process.roles={roles}"),
             format!("controller.quorum.voters={}", voters.join(",")),
-            format!(
-                "listeners=PLAINTEXT://127.0.0.1:{},CONTROLLER://127.0.0.1:{}",
-                self.port, self.controller_port
-            ),
+            format!("listeners={listeners}"),
             "controller.listener.names=CONTROLLER".to_owned(),
             format!("log.dirs={}", self.data().display()),
             format!("weir.http.address=127.0.0.1:{}", self.http_port),
@@ -271,16 +357,6 @@ impl Node {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).expect("the broker listens");
         stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a time-out can be set");
         stream
-    }
-
-    /// Resident memory of the process in KiB, file-backed pages left out.
-    pub fn rss_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
-        let field = |name: &str| -> u64 {
-            let line = status.lines().find(|l| l.starts_with(name)).unwrap_or("");
-            line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0)
-        };
-        field("RssAnon:") + field("RssShmem:")
     }
 
     /// Runs `weir ARGS` against this node.

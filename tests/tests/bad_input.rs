@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use tests::process::Node;
+use tests::process::{Node, Server as _};
 
 /// The node still answers an ApiVersions v0 request, and did not panic on the way.
 fn still_well(node: &mut Node) {

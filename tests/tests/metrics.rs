@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use tests::process::{Node, runtimes};
+use tests::process::{Node, Server as _, runtimes};
 
 const WITHIN: Duration = Duration::from_secs(60);
 

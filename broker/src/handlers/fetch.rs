@@ -29,6 +29,9 @@ use crate::metrics::Held;
 use crate::partition::{Fetched, FollowerFetch, Offsets, ParkedHere, Partition, ReadError, ReadRequest};
 use crate::waiters::{Isolation, Parked};
 
+/// The first version whose answers tell who leads instead (KIP-951); the field is older.
+const TELLS_LEADER_FROM: i16 = 16;
+
 pub async fn handle(broker: Arc<Broker>, cx: Context, request: FetchRequest) -> Reply<FetchResponse> {
     let limit = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     let plan = match Plan::new(broker, cx, &request) {
@@ -37,9 +40,7 @@ pub async fn handle(broker: Arc<Broker>, cx: Context, request: FetchRequest) -> 
             return Reply::Now(FetchResponse { error_code: error.code(), ..Default::default() });
         }
     };
-    if let Err(error) = plan.isolation
-        && !plan.partitions.is_empty()
-    {
+    if let Some(error) = plan.refusal() {
         return Reply::Now(refused_all(&request, plan.cx.version, error));
     }
     let deadline = plan.broker.host.clock().now() + limit.min(bounds::CLIENT_WAIT_MAX);
@@ -194,6 +195,17 @@ impl Plan {
         Ok(plan)
     }
 
+    /// What the whole request is answered with, if not partition by partition.
+    fn refusal(&self) -> Option<ErrorCode> {
+        let isolation = self.isolation.err().filter(|_| !self.partitions.is_empty());
+        // Kafka tells the topic of a partition from that of the one before, by its name if that one has no id; behind one that
+        // has neither it fails (`FetchResponse.matchingTopic`).
+        let has_zero_id = |answered: &Answered| answered.asked.topic.id() == Some(Uuid::ZERO);
+        let before_last = self.refused.split_last().map_or(&[][..], |(_, before)| before);
+        let nameless = before_last.iter().any(has_zero_id).then_some(ErrorCode::UnknownServerError);
+        isolation.or(nameless)
+    }
+
     fn topic(&self, topic: &TopicRef) -> Result<Arc<Topic>, ErrorCode> {
         if self.follower.is_some() && !self.cx.allowed(Operation::ClusterAction, Resource::CLUSTER) {
             return Err(ErrorCode::TopicAuthorizationFailed);
@@ -262,11 +274,7 @@ impl Plan {
             None if is_gone => ErrorCode::UnknownTopicOrPartition,
             _ => error,
         };
-        let mut data = self.refused(asked, error);
-        if partition.is_err() {
-            data.aborted_transactions = Some(Vec::new());
-        }
-        data
+        self.refused(asked, error)
     }
 
     async fn read_one(
@@ -299,6 +307,9 @@ impl Plan {
                 if let Some(follower) = self.follower
                     && fetched.diverging.is_none()
                 {
+                    if self.is_former_life(follower) {
+                        return Err(ErrorCode::NotLeaderOrFollower);
+                    }
                     self.follower_has(partition, asked, follower).await;
                 }
                 let seen = fetched.offsets;
@@ -352,6 +363,12 @@ impl Plan {
         Some((data, offsets))
     }
 
+    /// Whether a follower fetches in the name of a registration that was followed by another one (KIP-903).
+    fn is_former_life(&self, (id, broker_epoch): (i32, i64)) -> bool {
+        let registered = self.image.cluster.broker(id).filter(|broker| !broker.fenced);
+        broker_epoch != -1 && registered.is_some_and(|broker| broker.epoch > broker_epoch)
+    }
+
     /// A follower fetches from `asked.fetch_offset`, and its log up to there is this leader's.
     async fn follower_has(&self, partition: &Arc<Partition>, asked: &Asked, (id, broker_epoch): (i32, i64)) {
         let registered = self.image.cluster.broker(id);
@@ -375,7 +392,7 @@ impl Plan {
             ..Default::default()
         };
         let tells_leader = matches!(error, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch);
-        let name = asked.topic.name().filter(|_| tells_leader && self.cx.version >= 12);
+        let name = asked.topic.name().filter(|_| tells_leader && self.cx.version >= TELLS_LEADER_FROM);
         let topic = name.and_then(|name| self.image.topics.by_name(name));
         if let Some(partition) = topic.and_then(|topic| topic.partition(asked.partition)) {
             answer.current_leader = LeaderIdAndEpoch {
@@ -427,7 +444,7 @@ impl Plan {
         let mut last: Option<TopicRef> = None;
         for Answered { asked, data } in answer.answers {
             let leader = data.current_leader.leader_id;
-            if cx.version >= 16
+            if cx.version >= TELLS_LEADER_FROM
                 && let Some((endpoint, rack)) = broker.endpoint(&image, leader, &cx.listener().name)
             {
                 leaders.insert(leader, (endpoint, rack));

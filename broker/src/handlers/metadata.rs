@@ -207,8 +207,8 @@ impl Answer<'_> {
         }
         if self.cx.version == 0 {
             // Version 0 has no list of offline replicas: they are left out, and the partition is marked.
-            answer.replica_nodes.retain(|id| view.is_reachable(*id));
-            answer.isr_nodes.retain(|id| view.is_reachable(*id));
+            answer.replica_nodes.retain(|id| view.is_alive(*id));
+            answer.isr_nodes.retain(|id| view.is_alive(*id));
             let is_short = answer.replica_nodes.len() < partition.replicas.len()
                 || answer.isr_nodes.len() < partition.isr.len();
             if is_short && answer.error_code == ErrorCode::None.code() {

@@ -272,7 +272,11 @@ impl Appending<'_> {
             self.broker.log_dirs.log_failed(partition, &error.to_string());
         }
         let mut answer = refused(self.data.index, code);
-        if let AppendError::Log(storage::AppendError::Producer(_)) = error {
+        let is_told_the_start = matches!(
+            error,
+            AppendError::NotEnoughReplicas { .. } | AppendError::Log(storage::AppendError::Producer(_))
+        );
+        if is_told_the_start {
             answer.log_start_offset = partition.offsets().log_start.0;
         }
         answer

@@ -23,7 +23,6 @@ pub async fn handle(
         return DescribeClusterResponse {
             error_code: ErrorCode::MismatchedEndpointType.code(),
             error_message: Some(Str::from_static(message)),
-            endpoint_type: CONTROLLERS,
             ..Default::default()
         };
     }

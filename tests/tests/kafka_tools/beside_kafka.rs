@@ -10,7 +10,7 @@ use std::process::Command;
 
 use tests::kafka::{Kafka, Told, Tools};
 use tests::member;
-use tests::process::{Node, runtimes, weir_binary};
+use tests::process::{Node, Server as _, runtimes, weir_binary};
 
 use crate::scenario::{self, Step};
 
