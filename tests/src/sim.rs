@@ -12,14 +12,16 @@ pub mod client;
 pub mod committer;
 pub mod invariants;
 pub mod producer;
+pub mod voters;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use broker::{Broker, BrokerConfig, ControllerEndpoints};
-use controller::{Committed, Controller, ControllerConfig, KvKind, Listen};
+use controller::raft::types::{RaftId, Voter};
+use controller::{Committed, Controller, ControllerConfig, Joining, KvKind, Listen, format};
 use host::sim::{CrashKind, Node, World};
 use protocol::config::{self, Configs};
 use protocol::{Str, Uuid};
@@ -44,6 +46,13 @@ const BROKER_SETTINGS: &[(&str, &str)] = &[
     ("offsets.topic.replication.factor", "3"),
     ("weir.http.address", ""),
 ];
+
+/// Where a controller of a simulated cluster has its metadata.
+const METADATA_DIR: &str = "/data";
+/// The voters that a quorum begins with whose voters live in its log: c1 to c3.
+const FIRST_VOTERS: i32 = 3;
+/// Formatting an empty disk.
+const FORMAT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Which controller said it was active in which term: the world's record, checked at the end.
 pub type ActiveLog = Arc<Mutex<BTreeMap<i32, Vec<i32>>>>;
@@ -76,31 +85,76 @@ pub struct Cluster {
     pub active_log: ActiveLog,
     running: Arc<Mutex<Running>>,
     broken: Broken,
+    /// The voters live in the quorum's log; otherwise they are those of `controller.quorum.voters`.
+    changes_voters: bool,
 }
 
 impl Cluster {
     /// Starts `controllers` and `brokers` machines on empty disks.
     pub fn start(seed: u64, controllers: i32, brokers: i32, broken: Broken) -> Cluster {
+        let cluster = Cluster::new(seed, controllers, brokers, broken);
+        cluster.run_all();
+        cluster
+    }
+
+    /// The same with a quorum whose voters can change: the first three controllers, formatted as such; the others observe.
+    pub fn start_with_changing_voters(seed: u64, controllers: i32, brokers: i32, broken: Broken) -> Cluster {
+        let new = Cluster::new(seed, controllers, brokers, broken);
+        let cluster = Cluster { changes_voters: true, ..new };
+        cluster.format_first_voters();
+        cluster.run_all();
+        cluster
+    }
+
+    fn new(seed: u64, controllers: i32, brokers: i32, broken: Broken) -> Cluster {
         let world = World::new(seed);
         let controllers: Vec<(i32, Node)> =
             (1..=controllers).map(|id| (id, world.node(&format!("c{id}")))).collect();
         let brokers: Vec<(i32, Node)> =
             (11..11 + brokers).map(|id| (id, world.node(&format!("b{id}")))).collect();
         let (active_log, running) = Default::default();
-        let cluster = Cluster { world, controllers, brokers, active_log, running, broken };
-        for (id, _) in &cluster.controllers {
-            cluster.run_controller(*id);
+        Cluster { world, controllers, brokers, active_log, running, broken, changes_voters: false }
+    }
+
+    fn run_all(&self) {
+        for (id, _) in self.controllers.iter().chain(&self.brokers) {
+            self.run(*id);
         }
-        for (id, _) in &cluster.brokers {
-            cluster.run_broker(*id);
+    }
+
+    /// What `weir storage format --initial-controllers` does on each of them.
+    fn format_first_voters(&self) {
+        let id = |node: i32| RaftId { node, directory: Uuid(9000 + u128::from(node.unsigned_abs())) };
+        let voters: BTreeMap<RaftId, Voter> = self
+            .voters()
+            .into_iter()
+            .filter(|(node, _)| *node <= FIRST_VOTERS)
+            .map(|(node, address)| (id(node), Voter { address }))
+            .collect();
+        for voter in voters.keys() {
+            let (host, voters) = (self.machine(voter.node).host(), voters.clone());
+            let RaftId { node, directory } = *voter;
+            let meta =
+                format!("version=1\ncluster.id={CLUSTER_ID}\nnode.id={node}\ndirectory.id={directory}\n");
+            let inner = host.clone();
+            let task = host.spawn("format", async move {
+                let dir = Path::new(METADATA_DIR);
+                let format = move |fs: &host::Fs| -> std::io::Result<()> {
+                    format::write_first_voters(fs, dir, &voters, 1)?;
+                    fs.atomic_write(&dir.join("meta.properties"), meta.as_bytes())
+                };
+                inner.disk(dir).run_slow(format).await
+            });
+            let formatted = self.world.block_on(FORMAT_LIMIT, task).expect("it ends");
+            formatted.expect("it does not panic").expect("a disk").expect("an empty disk is formatted");
         }
-        cluster
     }
 
     fn running(&self) -> std::sync::MutexGuard<'_, Running> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Id and address of each controller: those that vote, or might.
     fn voters(&self) -> Vec<(i32, String)> {
         self.controllers.iter().map(|(id, _)| (*id, format!("c{id}:9093"))).collect()
     }
@@ -139,6 +193,14 @@ impl Cluster {
         self.running().active.map_or(1, |(_, id)| id)
     }
 
+    fn joining(&self) -> Joining {
+        let bootstrap_servers = match self.changes_voters {
+            true => self.voters().into_iter().map(|(_, address)| address).collect(),
+            false => Vec::new(),
+        };
+        Joining { bootstrap_servers, ..Joining::default() }
+    }
+
     /// Starts the controller's program on a machine that is up.
     pub fn run_controller(&self, id: i32) {
         let listen = Listen {
@@ -148,10 +210,10 @@ impl Cluster {
         };
         let config = ControllerConfig {
             node_id: id,
-            voters: self.voters(),
-            joining: Default::default(),
+            voters: if self.changes_voters { Vec::new() } else { self.voters() },
+            joining: self.joining(),
             listeners: vec![listen],
-            metadata_dir: PathBuf::from("/data"),
+            metadata_dir: PathBuf::from(METADATA_DIR),
             cluster_id: Some(CLUSTER_ID),
             session_timeout: SESSION_TIMEOUT,
             properties: [(Str::from("min.insync.replicas"), Str::from("2"))].into_iter().collect(),
@@ -185,12 +247,15 @@ impl Cluster {
 
     /// Starts the broker's program on a machine that is up.
     pub fn run_broker(&self, id: i32) {
-        let voters: Vec<String> =
-            self.voters().iter().map(|(id, address)| format!("{id}@{address}")).collect();
+        let (found_by, named): (_, fn(&(i32, String)) -> String) = match self.changes_voters {
+            true => ("controller.quorum.bootstrap.servers", |(_, address)| address.clone()),
+            false => ("controller.quorum.voters", |(id, address)| format!("{id}@{address}")),
+        };
+        let controllers: Vec<String> = self.voters().iter().map(named).collect();
         let own = [
             ("node.id", id.to_string()),
             ("listeners", format!("PLAINTEXT://b{id}:9092")),
-            ("controller.quorum.voters", voters.join(",")),
+            (found_by, controllers.join(",")),
         ];
         let shared = BROKER_SETTINGS.iter().map(|(name, value)| (*name, (*value).to_owned()));
         let settings: BTreeMap<String, String> =
@@ -199,8 +264,11 @@ impl Cluster {
         let mut config = BrokerConfig::from_server(configs).expect("the settings are a broker's");
         config.cluster_id = Some(CLUSTER_ID);
         config.broken = self.broken.broker;
-        let endpoints =
-            self.voters().iter().fold(ControllerEndpoints::default(), |e, (id, at)| e.address(*id, at));
+        let endpoint = |all: ControllerEndpoints, (id, at): &(i32, String)| match self.changes_voters {
+            true => all.bootstrap(at),
+            false => all.address(*id, at),
+        };
+        let endpoints = self.voters().iter().fold(ControllerEndpoints::default(), endpoint);
         let host = self.machine(id).host();
         let (inner, running) = (host.clone(), Arc::clone(&self.running));
         drop(host.spawn("broker", async move {

@@ -9,7 +9,8 @@
 //! lost power, and the page cache with it, or its disk, no other stops like that until it is in every ISR again: one is what
 //! `min.insync.replicas=2` promises to survive. Processes alone die in any number.
 //!
-//! Seeds have three, four or five brokers, by turns; replicas move among them while all this happens.
+//! Seeds have three, four or five brokers, by turns; replicas move among them while all this happens. Every other seed has a
+//! fourth controller and a quorum whose voters come and go, one of which may lose its disk.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -22,7 +23,7 @@ use protocol::Uuid;
 
 use super::client::Client;
 use super::invariants::{self, Witness};
-use super::{Broken, Cluster, committer, producer};
+use super::{Broken, Cluster, committer, producer, voters};
 use crate::history::{self, Event, Log};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -45,6 +46,8 @@ pub struct Outcome {
     pub broken: Vec<String>,
     /// Records whose append was acknowledged.
     pub acknowledged: usize,
+    /// Sets of voters that were seen, if they can change.
+    pub voter_sets: usize,
 }
 
 /// Machines that a fault stopped.
@@ -60,6 +63,8 @@ struct Stopped {
     forgetful: Option<i32>,
     /// The one whose disk fails, now and then, until its program has ended of it.
     failing: Option<i32>,
+    /// A controller has lost its disk. Another one must not: it is counted among the voters for a while.
+    has_lost_controller: bool,
 }
 
 struct Chaos {
@@ -71,7 +76,11 @@ struct Chaos {
 
 /// Runs a seed.
 pub fn run(seed: u64, broken: Broken) -> Outcome {
-    let cluster = Cluster::start(seed, 3, 3 + (seed % 3) as i32, broken);
+    let brokers = 3 + (seed % 3) as i32;
+    let cluster = match seed % 2 {
+        0 => Cluster::start(seed, 3, brokers, broken),
+        _ => Cluster::start_with_changing_voters(seed, 4, brokers, broken),
+    };
     let client = Client::new(cluster.world.host(), cluster.addresses());
     let first = client.clone();
     let created = cluster
@@ -96,6 +105,10 @@ impl Chaos {
         }
         drop(host.spawn("elector", client().elect_for_ever()));
         drop(host.spawn("mover", client().move_for_ever(TOPIC, PARTITIONS)));
+        if self.cluster.changes_voters {
+            let controllers = self.cluster.controllers.iter().map(|(id, _)| *id).collect();
+            drop(host.spawn("changer of voters", voters::change_for_ever(client(), controllers)));
+        }
         let topic_id = self.client.promises().topics.get(TOPIC).copied().expect("it was created");
         let commits = host.spawn("committer", committer::run(client(), TOPIC, topic_id));
         self.let_pass(SECOND);
@@ -120,7 +133,8 @@ impl Chaos {
         broken.extend(self.client.promises().broken.clone());
         let is_acknowledged = |event: &&Event| matches!(event, Event::Acknowledged { .. });
         let acknowledged = self.client.promises().history.iter().filter(is_acknowledged).count();
-        Outcome { trace: self.cluster.world.trace_hash(), broken, acknowledged }
+        let voter_sets = self.client.promises().voters.len();
+        Outcome { trace: self.cluster.world.trace_hash(), broken, acknowledged, voter_sets }
     }
 
     fn below(&self, limit: u64) -> u64 {
@@ -178,11 +192,12 @@ impl Chaos {
         let count = self.cluster.brokers.len() as u64;
         let at = self.below(count);
         let (broker, other) = (11 + at as i32, 11 + ((at + 1 + self.below(count - 1)) % count) as i32);
-        let controller = 1 + self.below(3) as i32;
+        let controllers = self.cluster.controllers.len() as u64;
+        let controller = 1 + self.below(controllers) as i32;
         let world = &self.cluster.world;
         // What the broker has may go for good.
         let may_forget = self.stopped.unclean.iter().all(|id| *id == broker);
-        match self.below(24) {
+        match self.below(25) {
             0 | 1 if self.stopped.forgetful.is_none_or(|id| id == broker) => {
                 self.crash_broker(broker, CrashKind::Process);
             }
@@ -190,7 +205,10 @@ impl Chaos {
             5 | 6 => self.pause(broker),
             7 => world.partition(self.cluster.machine(broker), self.cluster.machine(other)),
             8 => world.partition_one_way(self.cluster.machine(broker), self.cluster.machine(other)),
-            9 => (1..=3).for_each(|c| world.partition(self.cluster.machine(broker), self.cluster.machine(c))),
+            9 => {
+                let machine = self.cluster.machine(broker);
+                self.cluster.controllers.iter().for_each(|(_, c)| world.partition(machine, c));
+            }
             10 => self.crash(self.cluster.active_controller(), CrashKind::Process),
             11 => self.crash(controller, CrashKind::Power),
             12 => self.pause(controller),
@@ -202,6 +220,11 @@ impl Chaos {
             18 => world.set_losses(self.below(200_000)),
             19 => self.set_clock(broker),
             20 => self.set_clock(controller),
+            21 if self.cluster.changes_voters && !self.stopped.has_lost_controller => {
+                self.crash(controller, CrashKind::Power);
+                self.cluster.machine(controller).replace_disk();
+                self.stopped.has_lost_controller = true;
+            }
             _ => self.bring_back(),
         }
         // Somebody comes back at most faults: a cluster that is down as a whole shows nothing.

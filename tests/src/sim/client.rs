@@ -1,6 +1,6 @@
 //! The client of a simulated cluster: it creates topics, writes and reads, and remembers what it was promised.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,6 +20,7 @@ use protocol::{ErrorCode, Records, Str, Uuid};
 use wire::client::{Node, NodeOptions, Pool};
 
 use super::committer::Commits;
+use super::voters;
 use crate::history::{Event, Log};
 
 /// What a client was promised and what it saw.
@@ -35,6 +36,8 @@ pub struct Promises {
     told: BTreeMap<(i32, i32), i64>,
     /// Leaders that a metadata answer named, by topic, partition and leader epoch.
     pub leaders: BTreeMap<(Uuid, i32, i32), i32>,
+    /// The sets of voters that were seen.
+    pub voters: BTreeSet<Vec<voters::Id>>,
     /// A sentence for each promise that was seen broken.
     pub broken: Vec<String>,
 }
