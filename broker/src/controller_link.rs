@@ -87,7 +87,9 @@ struct Known {
 impl Known {
     fn new(host: &Host, target: &Target, options: &NodeOptions, is_given: bool) -> Known {
         let node = || Node::new(host, target.clone(), options.clone());
-        let lines = Lines { heartbeat: node(), follow: node(), isr: node(), forward: node(), own: node() };
+        let hasty = NodeOptions { connect_timeout: bounds::HEARTBEAT_CALL_TIMEOUT, ..options.clone() };
+        let heartbeat = Node::new(host, target.clone(), hasty);
+        let lines = Lines { heartbeat, follow: node(), isr: node(), forward: node(), own: node() };
         Known { target: target.clone(), is_given, lines: Arc::new(lines) }
     }
 }
@@ -100,6 +102,8 @@ pub struct ControllerLink {
     lines: Mutex<BTreeMap<i32, Known>>,
     /// The controller that is taken to be active.
     active: watch::Sender<i32>,
+    /// The one that was the last to take a heartbeat, which only the active one does.
+    proven: watch::Sender<Option<i32>>,
     /// Of the registration that stands; -1 before the first.
     broker_epoch: AtomicI64,
     /// This broker has the metadata of its own registration, and its partitions are open.
@@ -147,6 +151,7 @@ impl ControllerLink {
             options,
             lines: Mutex::new(lines),
             active: watch::Sender::new(first),
+            proven: watch::Sender::new(None),
             broker_epoch: AtomicI64::new(-1),
             caught_up: AtomicBool::new(false),
             beat_now: Notify::new(),
@@ -200,6 +205,25 @@ impl ControllerLink {
         if is_another {
             // A new active controller has not heard of this broker: the sooner it does, the surer it is of who is gone.
             self.beat_now.notify_one();
+        }
+    }
+
+    /// `id` took a heartbeat: it is the active controller, and whoever waits for another one waits in vain.
+    fn is_proven(&self, id: i32) {
+        self.proven.send_if_modified(|proven| proven.replace(id) != Some(id));
+    }
+
+    /// What a call to a controller gives; None as soon as another one turns out to be active. A machine that hangs does not end
+    /// its connections.
+    async fn unless_replaced<T>(&self, id: i32, call: impl Future<Output = T>) -> Option<T> {
+        let mut proven = self.proven.subscribe();
+        let before = *proven.borrow_and_update();
+        let is_another = |now: &Option<i32>| *now != before && *now != Some(id);
+        // Cancellation is safe: waiting takes nothing, and a call that is given up counts for one without an answer.
+        tokio::select! {
+            biased;
+            ended = call => Some(ended),
+            _ = proven.wait_for(is_another) => None,
         }
     }
 
@@ -260,7 +284,9 @@ impl ControllerLink {
         request: &AlterPartitionRequest,
     ) -> Result<AlterPartitionResponse, CallError> {
         let id = self.active();
-        let answer = self.lines(id).isr.call(request).await?;
+        let lines = self.lines(id);
+        let call = lines.isr.call(request);
+        let answer = self.unless_replaced(id, call).await.unwrap_or_else(|| Err(replaced(&lines.isr)))?;
         if answer.error_code == ErrorCode::NotController.code() {
             self.is_not_active(id, None);
         }
@@ -290,7 +316,11 @@ impl ControllerLink {
         loop {
             let id = self.active();
             let limit = deadline - self.host.clock().now();
-            let sent = async { self.lines(id).forward.session().await?.call_within(limit, envelope).await };
+            let lines = self.lines(id);
+            let sent = async { lines.forward.session().await?.call_within(limit, envelope).await };
+            let sent = async {
+                self.unless_replaced(id, sent).await.unwrap_or_else(|| Err(replaced(&lines.forward)))
+            };
             match self.host.clock().timeout_at(deadline, sent).await {
                 Ok(Ok(answer)) => match ErrorCode::from_code(answer.error_code) {
                     ErrorCode::None => {
@@ -321,6 +351,11 @@ impl ControllerLink {
         clock.sleep(wait).await;
         Ok(())
     }
+}
+
+/// Of a call to a controller that another one has taken the place of.
+fn replaced(node: &Node) -> CallError {
+    CallError::Closed { peer: node.name().into(), reason: "another controller is active".into() }
 }
 
 /// Why a forwarded request has no answer of its own.

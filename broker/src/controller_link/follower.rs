@@ -8,7 +8,9 @@
 //! read, so nothing is taken back. A record that cannot be read stops the broker from going on with half the truth: it
 //! stays at the last image that it understood, and says so.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use metadata::{Changes, Delta, Image, Record};
@@ -127,7 +129,9 @@ async fn step(link: &ControllerLink, id: i32, position: &mut Position) -> Result
     // While it starts, the registration's answer may come after its record was read, and nothing else says so.
     let is_known = link.knows_registration(position.image.end_offset);
     let wait = if is_known { bounds::METADATA_FETCH_WAIT } else { bounds::METADATA_START_WAIT };
-    match log.fetch(position.image.end_offset, position.epoch, wait).await? {
+    let fetch = asking_when_silent(link, wait, log.fetch(position.image.end_offset, position.epoch, wait));
+    let fetched = link.unless_replaced(id, fetch).await;
+    match fetched.unwrap_or(Err(MetadataLogError::NotActive { hint: None, address: None }))? {
         MetadataFetched::Snapshot { end_offset, epoch } => {
             let image = read_snapshot(link, log.fetch_snapshot(end_offset, epoch).await?, end_offset)?;
             position.changes = everything(&position.image, &image);
@@ -144,6 +148,18 @@ async fn step(link: &ControllerLink, id: i32, position: &mut Position) -> Result
         }
     }
     Ok(())
+}
+
+/// A fetch that comes back later than it should makes the next heartbeat due: its answer tells who is active.
+async fn asking_when_silent<T>(link: &ControllerLink, wait: Duration, fetch: impl Future<Output = T>) -> T {
+    let mut fetch = pin!(fetch);
+    match link.host.clock().timeout(wait + bounds::METADATA_SILENCE_MAX, &mut fetch).await {
+        Ok(fetched) => fetched,
+        Err(_) => {
+            link.beat_now();
+            fetch.await
+        }
+    }
 }
 
 /// Applies batches to a delta; returns the epoch of the last one.

@@ -28,12 +28,13 @@ pub async fn beat(
     interval: Duration,
     registration_timeout: Duration,
 ) {
+    let limit = bounds::HEARTBEAT_CALL_TIMEOUT.min(interval / 2);
     loop {
         register(&link, registration_timeout).await;
         link.applied(metadata.applied().end_offset);
         loop {
             let wants_fence = !link.caught_up.load(Ordering::SeqCst);
-            match send(&link, &metadata, &log_dirs, wants_fence, false).await {
+            match send(&link, &metadata, &log_dirs, limit, (wants_fence, false)).await {
                 Ok(_) => {
                     let woken = link.beat_now.notified();
                     // Woken or not: the next beat is due.
@@ -101,8 +102,8 @@ async fn send(
     link: &ControllerLink,
     metadata: &MetadataCache,
     log_dirs: &LogDirs,
-    want_fence: bool,
-    want_shut_down: bool,
+    limit: Duration,
+    (want_fence, want_shut_down): (bool, bool),
 ) -> Result<BrokerHeartbeatResponse, ErrorCode> {
     let (broker_id, broker_epoch) = link.registration();
     let request = BrokerHeartbeatRequest {
@@ -115,9 +116,14 @@ async fn send(
         ..Default::default()
     };
     let id = link.active();
-    match link.lines(id).heartbeat.call(&request).await {
+    let lines = link.lines(id);
+    let sent = async { lines.heartbeat.session().await?.call_within(limit, &request).await };
+    match sent.await {
         Ok(answer) => match ErrorCode::from_code(answer.error_code) {
-            ErrorCode::None => Ok(answer),
+            ErrorCode::None => {
+                link.is_proven(id);
+                Ok(answer)
+            }
             ErrorCode::NotController => {
                 link.is_not_active(id, None);
                 Err(ErrorCode::NotController)
@@ -126,6 +132,7 @@ async fn send(
         },
         Err(error) => {
             tracing::debug!(%error, controller = id, "no answer to a heartbeat");
+            link.is_not_active(id, None);
             Err(ErrorCode::NetworkException)
         }
     }
@@ -135,7 +142,8 @@ async fn send(
 pub async fn leave(link: &ControllerLink, metadata: &MetadataCache, log_dirs: &LogDirs) -> bool {
     let leaving = async {
         loop {
-            if let Ok(answer) = send(link, metadata, log_dirs, false, true).await
+            let limit = bounds::CONTROLLER_CALL_TIMEOUT;
+            if let Ok(answer) = send(link, metadata, log_dirs, limit, (false, true)).await
                 && answer.should_shut_down
             {
                 return;
