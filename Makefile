@@ -8,7 +8,7 @@ SEEDS ?= 5000
 SECONDS_PER_TARGET ?= 60
 ROUNDS ?= 2
 
-.PHONY: help run build deps test-deps test verify fix sim faults frameworks differential differential-random fuzz bench clean-data
+.PHONY: help run build deps test-deps test verify fix sim faults frameworks differential differential-random fuzz scale bench clean-data
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -55,6 +55,9 @@ differential-random: build test-deps ## 20,000 random requests to both, REQUESTS
 
 fuzz: ## cargo-fuzz on every decoder, SECONDS_PER_TARGET=60 each (needs a nightly toolchain and cargo-fuzz)
 	cd protocol && for t in $$(cargo +nightly fuzz list); do cargo +nightly fuzz run $$t -- -max_total_time=$(SECONDS_PER_TARGET) || exit 1; done
+
+scale: build test-deps ## 10,000 partitions on three nodes, beside a real Kafka; 100 simulated brokers with 100,000 on a real quorum
+	SCALE=full KAFKA_NODE_HEAP="-Xms1g -Xmx1g" JVM_TUNING= cargo test --release --locked -p tests --test scale -- --nocapture --test-threads 1
 
 bench: build ## the speed of one node on this machine, as CPU seconds
 	tests/bench.sh $(ROUNDS)

@@ -118,7 +118,7 @@ run_client() {
 }
 
 jvm() {
-  exec java ${KAFKA_HEAP:--Xms64m -Xmx384m} -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto \
+  exec java ${KAFKA_HEAP:--Xms64m -Xmx384m} ${JVM_TUNING--XX:TieredStopAtLevel=1 -XX:+UseSerialGC} -Xshare:auto \
     -Dorg.slf4j.simpleLogger.defaultLogLevel="${LOGLEVEL:-warn}" -cp "$jars/libs/*" "$@"
 }
 
@@ -134,7 +134,7 @@ kafka_node() {
   local data
   data=$(sed -n 's/^log\.dirs=//p' "$1")
   [ -e "$data/meta.properties" ] || (jvm kafka.tools.StorageTool format -t AAAAAAAAAAAAAAAAAAAAAQ -c "$1")
-  KAFKA_HEAP="-Xms256m -Xmx512m" LOGLEVEL=info jvm kafka.Kafka "$1"
+  KAFKA_HEAP=${KAFKA_NODE_HEAP:--Xms256m -Xmx512m} LOGLEVEL=info jvm kafka.Kafka "$1"
 }
 
 case ${1:-} in

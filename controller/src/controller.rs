@@ -125,7 +125,7 @@ impl Controller {
         let disk = host.disk(&format::log_dir(&config.metadata_dir));
         let store = LogStore::open(host, disk, kv).await.map_err(StartError::Log)?;
         let publisher = Arc::new(Publisher::default());
-        let machine = StateMachine::open(store.clone(), publisher.clone()).map_err(StartError::Log)?;
+        let machine = StateMachine::open(host, store.clone(), publisher.clone()).map_err(StartError::Log)?;
         let addresses = Arc::new(Addresses::new(voters.clone()));
         let network = Network { host: host.clone(), cluster_id, id, addresses: addresses.clone() };
         let raft_config = Arc::new(raft_config().validate().map_err(|e| StartError::Raft(e.to_string()))?);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
+use host::{Clock, Host};
 use metadata::features::KRAFT_VERSION;
 use metadata::{Delta, Image};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
@@ -25,6 +26,7 @@ pub use crate::publisher::Checkpoint;
 use crate::publisher::{Committed, Publisher};
 
 pub struct StateMachine {
+    clock: Clock,
     store: LogStore,
     publisher: Arc<Publisher>,
     state: State,
@@ -115,8 +117,9 @@ impl StateMachine {
     ///
     /// # Errors
     /// A snapshot that is damaged, or that a newer release wrote.
-    pub fn open(store: LogStore, publisher: Arc<Publisher>) -> io::Result<StateMachine> {
-        let mut machine = StateMachine { store, publisher, state: State::default() };
+    pub fn open(host: &Host, store: LogStore, publisher: Arc<Publisher>) -> io::Result<StateMachine> {
+        let clock = host.clock().clone();
+        let mut machine = StateMachine { clock, store, publisher, state: State::default() };
         if let Some((meta, bytes)) = machine.store.snapshot() {
             let meta = Meta::decode(meta).map_err(io::Error::other)?;
             let checkpoint = Checkpoint { end_offset: meta.end_offset, epoch: meta.epoch, bytes };
@@ -168,7 +171,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
         let (store, publisher, state) = (self.store.clone(), self.publisher.clone(), self.state.clone());
-        SnapshotBuilder { store, publisher, state }
+        SnapshotBuilder { clock: self.clock.clone(), store, publisher, state }
     }
 
     async fn install_snapshot(
@@ -199,6 +202,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
 /// A view of the state at one moment; the image is shared with the machine that goes on.
 pub struct SnapshotBuilder {
+    clock: Clock,
     store: LogStore,
     publisher: Arc<Publisher>,
     state: State,
@@ -209,13 +213,17 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let state = &self.state;
+        let began = self.clock.now();
         let stamp = Stamp { epoch: state.epoch, timestamp_ms: state.timestamp_ms };
         let bytes = batches::checkpoint(&state.image, state.membership.membership(), stamp);
         let raft = SnapshotMeta { last_log_id: state.applied, last_membership: state.membership.clone() };
         let (end_offset, epoch) = (state.image.end_offset, state.epoch);
         let meta = Meta { raft, end_offset, epoch, timestamp_ms: state.timestamp_ms };
         let last_index = state.applied.map(|id| id.index);
+        let made = self.clock.now();
         self.store.save_snapshot(last_index, meta.encode(), bytes.clone()).await?;
+        let (making, saving) = (made - began, self.clock.now() - made);
+        tracing::info!(end_offset, bytes = bytes.len(), ?making, ?saving, "took a snapshot");
         let checkpoint = Checkpoint { end_offset, epoch, bytes };
         self.publisher.set_checkpoint(checkpoint.clone());
         Ok(Snapshot { meta: meta.raft, snapshot: checkpoint })

@@ -35,8 +35,9 @@ async fn open_store(host: &Host, dir: PathBuf, kind: KvKind) -> LogStore {
 impl StoreBuilder<TypeConfig, LogStore, StateMachine> for Builder {
     async fn build(&self) -> Result<((), LogStore, StateMachine), StorageError<TypeConfig>> {
         let dir = self.root.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
-        let store = open_store(&host::current(), dir, self.kind).await;
-        let machine = StateMachine::open(store.clone(), Arc::<Publisher>::default()).unwrap();
+        let host = host::current();
+        let store = open_store(&host, dir, self.kind).await;
+        let machine = StateMachine::open(&host, store.clone(), Arc::<Publisher>::default()).unwrap();
         Ok(((), store, machine))
     }
 }

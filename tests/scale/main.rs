@@ -1,0 +1,104 @@
+//! How far it goes: many partitions on three nodes, beside a real Kafka; a hundred simulated brokers on three real controllers.
+//!
+//! `make scale` (`SCALE=full`) measures at full size and prints what it sees, `SCALE=alone` without a Kafka. Otherwise the same
+//! runs at a size that costs seconds, and sees that it works.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::unwrap_used, unreachable_pub)]
+
+mod brokers;
+mod nodes;
+mod paused;
+
+use std::io::Write as _;
+use std::time::Instant;
+
+use host::Host;
+use tests::kafka::Kafka;
+use tests::process::{CLUSTER_ID, Node, Server, runtimes};
+
+/// Partitions, as topics of so many.
+#[derive(Clone, Copy)]
+pub struct Size {
+    pub topics: usize,
+    pub partitions_each: i32,
+}
+
+impl Size {
+    pub fn partitions(self) -> usize {
+        self.topics * self.partitions_each as usize
+    }
+}
+
+/// `SCALE`: `full` is full size, beside a real Kafka; `alone` the same without it.
+fn wished() -> String {
+    std::env::var("SCALE").unwrap_or_default()
+}
+
+fn is_full() -> bool {
+    ["full", "alone"].contains(&wished().as_str())
+}
+
+fn is_beside_kafka() -> bool {
+    wished() == "full" && runtimes::have("kafka")
+}
+
+/// Runs to the end what needs a host.
+fn block_on<F: Future<Output = ()> + Send + 'static>(work: impl FnOnce(Host) -> F + Send + 'static) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let host = host::real::host();
+        let inner = host.clone();
+        host.spawn("scale", async move { work(inner).await }).await.unwrap();
+    });
+}
+
+fn seconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64()
+}
+
+fn tell(line: &str) {
+    std::io::stderr().write_all(format!("{line}\n").as_bytes()).ok();
+}
+
+fn boxed(nodes: Vec<impl Server + 'static>) -> Vec<Box<dyn Server>> {
+    nodes.into_iter().map(|node| Box::new(node) as Box<dyn Server>).collect()
+}
+
+#[test]
+fn three_nodes_with_many_partitions() {
+    let size = match is_full() {
+        true => Size { topics: 100, partitions_each: 100 },
+        false => Size { topics: 6, partitions_each: 50 },
+    };
+    let settings = ["offsets.topic.replication.factor=3", "auto.leader.rebalance.enable=false"];
+    tell(&format!("{} partitions of three replicas on three nodes\n{}", size.partitions(), nodes::HEAD));
+    let weir = boxed(Node::cluster(3, &[&settings[..], &[CLUSTER_ID]].concat()));
+    block_on(move |host| async move { nodes::measure(&host, "Weir", weir, size).await });
+    if is_beside_kafka() {
+        let kafka = boxed(Kafka::cluster(3, &settings));
+        block_on(move |host| async move { nodes::measure(&host, "Kafka", kafka, size).await });
+    }
+}
+
+#[test]
+fn a_leader_that_hangs() {
+    let times = if is_full() { 5 } else { 1 };
+    let settings = ["broker.session.timeout.ms=1000", "broker.heartbeat.interval.ms=333"];
+    tell(&format!("broker.session.timeout.ms=1000; a leader is stopped by SIGSTOP\n{}", paused::HEAD));
+    let weir = boxed(Node::cluster(3, &[&settings[..], &[CLUSTER_ID]].concat()));
+    block_on(move |host| async move { paused::measure(&host, "Weir", weir, times).await });
+    if is_beside_kafka() {
+        let kafka = boxed(Kafka::cluster(3, &settings));
+        block_on(move |host| async move { paused::measure(&host, "Kafka", kafka, times).await });
+    }
+}
+
+#[test]
+fn simulated_brokers_on_a_real_quorum() {
+    // At full size as many changes as bring a snapshot about.
+    let (brokers, size, changes) = match is_full() {
+        true => (100, Size { topics: 1000, partitions_each: 100 }, 6000),
+        false => (10, Size { topics: 20, partitions_each: 50 }, 100),
+    };
+    let controllers = Node::controllers(3, &[CLUSTER_ID]);
+    block_on(move |host| async move { brokers::measure(&host, controllers, brokers, size, changes).await });
+}
