@@ -35,7 +35,7 @@ use crate::raft::service::Service;
 use crate::raft::state_machine::StateMachine;
 use crate::raft::types::{Raft, RaftId, Voter};
 use crate::writer::{Active, Writer};
-use crate::{balancing, dispatch, fencing, listener, voters};
+use crate::{balancing, dispatch, fencing, listener, registering, voters};
 
 /// A listener of the controller.
 #[derive(Clone, Debug)]
@@ -163,6 +163,8 @@ impl Controller {
             timed_out_heartbeats: AtomicU64::new(0),
             table,
         });
+        let registration =
+            registering::request(host, config.node_id, &config.listeners, &node.advertised_address);
         let listener = listener::listen(&node, &config.listeners).await?;
         let quorum = Quorum { host: host.clone(), raft, id, cluster_id, founders };
         // An observer need not wait for a round.
@@ -170,6 +172,7 @@ impl Controller {
         let tasks = vec![
             host.spawn("controller quorum", quorum.join()),
             host.spawn("controller voters", voters::tend(node.clone())),
+            host.spawn("controller registration", registering::run(node.clone(), registration)),
             host.spawn("controller fencing", fencing::run(node.clone())),
             host.spawn("controller balancing", balancing::run(node.clone(), intervals)),
             host.spawn("controller snapshots", keep_small(node.clone(), store.clone())),

@@ -25,6 +25,7 @@ pub mod placement;
 pub mod publisher;
 pub mod quorum;
 pub mod raft;
+mod registering;
 mod voter_requests;
 mod voters;
 pub mod writer;

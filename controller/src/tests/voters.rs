@@ -428,3 +428,31 @@ fn sim_a_lone_controller_that_moved_says_so_in_its_log() {
     assert_eq!(node.map(|node| node.address).as_deref(), Some("c0:9999"));
     cluster.check_all_acknowledged(&world);
 }
+
+#[test]
+fn sim_controllers_register_once_in_each_life() {
+    for seed in seeds(5) {
+        let world = World::new(seed);
+        let cluster = Cluster::new(&world, 3);
+        cluster.start_all(&world);
+        cluster.create_topics(&world, 1);
+        let seen = || {
+            let active = cluster.wait_active(&world, LIMIT);
+            world.run_for(Duration::from_secs(1));
+            let image = cluster.controller(active).unwrap().committed().borrow().image.clone();
+            let lives: Vec<(i32, Uuid)> =
+                image.cluster.controllers().map(|c| (c.id, c.incarnation_id)).collect();
+            (lives, image.end_offset)
+        };
+        let (before, end_offset) = seen();
+        assert_eq!(before.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [0, 1, 2], "seed {seed}");
+        world.run_for(Duration::from_secs(5));
+        assert_eq!(seen(), (before.clone(), end_offset), "seed {seed}: nothing more is written");
+        let again = (seed % 3) as usize;
+        cluster.crash(again, CrashKind::Process);
+        cluster.start(&world, again);
+        let (after, _) = seen();
+        let changed = before.iter().zip(&after).filter(|(a, b)| a != b).map(|(a, _)| a.0 as usize);
+        assert_eq!(changed.collect::<Vec<_>>(), [again], "seed {seed}: {before:?} {after:?}");
+    }
+}
