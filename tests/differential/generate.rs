@@ -65,7 +65,7 @@ fn story(seed: u64, keys: &[ApiKey]) -> Scenario {
         connection: "main".to_owned(),
         action,
         binds: Vec::new(),
-        until: None,
+        until: Vec::new(),
     };
     let mut steps = vec![step(1, Action::Topic { name: "$t".to_owned(), partitions: 2, configs: json!({}) })];
     let named = Action::Request {

@@ -297,6 +297,7 @@ fn weir_answers_as_kafka_does() {
 fn three_nodes_answer_as_three_of_kafka_do() {
     let suite = Suite::read(THREE_NODES);
     if suite.scenarios.is_empty() {
+        assert!(!suite.whole, "there are scenarios");
         return; // None of them was chosen.
     }
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);

@@ -51,7 +51,7 @@ const VOLATILE: &[(&str, &str)] = &[
     ("FetchResponse", "Port"),
 ];
 
-/// Fields with the id of a node that was chosen by chance; those of none (-1, 0) are compared.
+/// Fields with the id of a node that was chosen by chance, where there are several; those of none (-1, 0) are compared.
 const CHOSEN: &[(&str, &str)] = &[
     ("MetadataResponse", "ControllerId"),
     ("DescribeClusterResponse", "ControllerId"),
@@ -94,10 +94,17 @@ const PLACES: &[&str] = &[
 /// The ids of one scenario on one side, in the order in which they were seen.
 #[derive(Default)]
 pub struct Ids {
+    /// The side has several nodes.
+    of_several: bool,
     seen: BTreeMap<&'static str, Vec<Json>>,
 }
 
 impl Ids {
+    /// Of a side of so many nodes.
+    pub fn of(nodes: usize) -> Ids {
+        Ids { of_several: nodes > 1, ..Ids::default() }
+    }
+
     fn name(&mut self, kind: &'static str, id: Json) -> Json {
         let seen = self.seen.entry(kind).or_default();
         let at = seen.iter().position(|known| *known == id).unwrap_or_else(|| {
@@ -140,7 +147,9 @@ impl Mask<'_> {
         let is_among = |list: &[(&str, &str)]| {
             list.iter().any(|(m, n)| *n == name && (*m == "*" || *m == self.message.name || *m == s.name))
         };
-        if is_among(VOLATILE) || is_among(CHOSEN) && matches!(value, Value::Int(id) if *id > 0) {
+        if is_among(VOLATILE)
+            || self.ids.of_several && is_among(CHOSEN) && matches!(value, Value::Int(id) if *id > 0)
+        {
             return Json::from("~");
         }
         let id = IDS.iter().find(|(field, _)| *field == name).map(|(_, kind)| *kind);

@@ -91,7 +91,7 @@ impl Player<'_> {
             side,
             scenario,
             names,
-            ids: Ids::default(),
+            ids: Ids::of(side.ports.len()),
             connections: BTreeMap::new(),
             outcomes: Vec::new(),
         }
@@ -154,11 +154,10 @@ impl Player<'_> {
                 return;
             }
             let answer = connection.answer();
-            let done = step.until.as_ref().is_none_or(|(path, wanted)| {
+            let json = answer.json(key, version);
+            let done = step.until.iter().all(|(path, wanted)| {
                 let wanted = resolve(wanted, &self.names).expect("a value to wait for");
-                answer
-                    .json(key, version)
-                    .is_some_and(|json| at(&json, path).is_some_and(|is| is_same(is, &wanted)))
+                json.as_ref().and_then(|json| at(json, path)).is_some_and(|is| is_same(is, &wanted))
             });
             if done || Instant::now() > deadline {
                 self.take(step, key, version, &answer);
@@ -250,10 +249,17 @@ impl Player<'_> {
     fn port(&mut self, connection: &str) -> u16 {
         if connection == ACTIVE_CONTROLLER {
             let metadata = json!({"topicName": "__cluster_metadata", "partitions": [{"partitionIndex": 0}]});
-            let quorum = self.ask(ApiKey::DescribeQuorum, 0, &json!({"topics": [metadata]}));
-            let leader = quorum.as_ref().and_then(|json| at(json, "topics[0].partitions[0].leaderId"));
-            let leader = leader.and_then(Json::as_u64).expect("there is a leader of the quorum");
-            return self.side.ports[leader as usize - 1].controller;
+            let request = json!({"topics": [metadata]});
+            let deadline = Instant::now() + UNTIL_WITHIN;
+            loop {
+                let quorum = self.ask(ApiKey::DescribeQuorum, 0, &request);
+                let leader = quorum.as_ref().and_then(|json| at(json, "topics[0].partitions[0].leaderId"));
+                if let Some(leader) = leader.and_then(Json::as_u64).filter(|leader| *leader > 0) {
+                    return self.side.ports[leader as usize - 1].controller;
+                }
+                assert!(Instant::now() < deadline, "the quorum has no leader");
+                std::thread::sleep(UNTIL_EVERY);
+            }
         }
         self.side.ports[node_of(connection).unwrap_or(1) - 1].broker
     }

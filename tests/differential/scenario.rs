@@ -5,7 +5,7 @@
 //! topic $t 2 {retention.ms: 1000}           creates a topic and waits until all its partitions are led
 //! Fetch 4..13 {maxWaitMs: 0, topics: []}    a request: Key VERSIONS {json}; `*` is every version, `last` the newest, $v the loop's
 //!   id = topics[0].topicId                  binds a name to a part of the answer
-//!   until topics[0].errorCode = 0           asks again (10 s) until the answer says so
+//!   until topics[0].errorCode = 0           asks again (15 s) until the answer says so; several must be true of one answer
 //! @b later JoinGroup 9 {..}                 on connection b, without waiting for the answer ...
 //! @b answer                                 ... which is taken here
 //! oneway Produce 9 {..}                     a request that is not answered
@@ -46,8 +46,8 @@ pub struct Step {
     pub action: Action,
     /// Name and path.
     pub binds: Vec<(String, String)>,
-    /// Path and value.
-    pub until: Option<(String, Json)>,
+    /// Paths and values, all of which must be there.
+    pub until: Vec<(String, Json)>,
 }
 
 #[derive(Clone)]
@@ -150,7 +150,7 @@ fn logical_lines(text: &str) -> Vec<(usize, String)> {
 fn read_under(text: &str, step: &mut Step) -> Result<(), String> {
     let (left, right) = text.split_once(" = ").ok_or("`name = path` or `until path = value`")?;
     match left.strip_prefix("until ") {
-        Some(path) => step.until = Some((path.to_owned(), text::parse(right)?.0)),
+        Some(path) => step.until.push((path.to_owned(), text::parse(right)?.0)),
         None => step.binds.push((left.to_owned(), right.to_owned())),
     }
     Ok(())
@@ -186,7 +186,7 @@ fn read_step(line: usize, text: &str) -> Result<Step, String> {
         }
         _ => read_request(text, Waits::Now)?,
     };
-    Ok(Step { line, connection: connection.to_owned(), action, binds: Vec::new(), until: None })
+    Ok(Step { line, connection: connection.to_owned(), action, binds: Vec::new(), until: Vec::new() })
 }
 
 fn node_id(text: &str) -> Result<usize, String> {
@@ -241,6 +241,6 @@ mod tests {
         assert_eq!((versions.len(), body["maxWaitMs"].as_i64(), *waits == Waits::Later), (3, Some(7), true));
         assert_eq!((steps[1].line, steps[1].connection.as_str()), (4, "x"));
         assert_eq!(steps[1].binds, [("id".to_owned(), "a[0].b".to_owned())]);
-        assert!(steps[1].until.is_some() && steps[2].until.is_none());
+        assert!(steps[1].until.len() == 1 && steps[2].until.is_empty());
     }
 }

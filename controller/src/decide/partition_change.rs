@@ -109,7 +109,8 @@ impl<'a> Change<'a> {
         self.context.image.features.eligible_leader_replicas()
     }
 
-    /// A reassignment ends when all replicas that stay are in sync.
+    /// A reassignment ends when all new replicas are in sync. Others that stay may be away, unless there are fewer replicas
+    /// afterwards (`PartitionReassignmentReplicas.maybeCompleteReassignment`).
     fn complete_reassignment(&mut self) {
         if self.removing.is_empty() && self.adding.is_empty() {
             return;
@@ -117,7 +118,8 @@ impl<'a> Change<'a> {
         let stays = |id: &i32| !self.removing.contains(id);
         let isr: Vec<i32> = self.isr.iter().copied().filter(stays).collect();
         let replicas: Vec<i32> = self.replicas.iter().copied().filter(stays).collect();
-        if isr.is_empty() || replicas.is_empty() || lacks_any(&isr, &replicas) {
+        let awaited = if self.adding.len() < self.removing.len() { &replicas } else { &self.adding };
+        if isr.is_empty() || replicas.is_empty() || lacks_any(&isr, awaited) {
             return;
         }
         self.isr = isr;
