@@ -53,14 +53,17 @@ pub(crate) fn request(
 pub(crate) async fn run(node: Arc<Node>, request: ControllerRegistrationRequest) {
     let mut committed = node.publisher.watch();
     loop {
-        let wants = is_unknown(&committed.borrow_and_update().image, &request);
-        let registered = if wants { register(&node, &request).await } else { Ok(()) };
-        if let Err(error) = registered {
-            tracing::debug!(%error, "this controller is not registered yet");
-            node.host.clock().sleep(RETRY_WAIT).await;
-        } else if committed.changed().await.is_err() {
-            return;
+        if !is_unknown(&committed.borrow_and_update().image, &request) {
+            if committed.changed().await.is_err() {
+                return;
+            }
+            continue;
         }
+        if let Err(error) = register(&node, &request).await {
+            tracing::debug!(%error, "this controller is not registered yet");
+        }
+        // What was registered must be read before it is known.
+        node.host.clock().sleep(RETRY_WAIT).await;
     }
 }
 

@@ -73,5 +73,9 @@ pub fn register_controller(
         ..Default::default()
     };
     let answer = ControllerRegistrationResponse { error_message: None, ..Default::default() };
-    Ok(Decision { records: vec![Record::from(record)], answer })
+    let known = context.image.cluster.controller(request.controller_id);
+    // Asked again by one that has not read yet that it is known.
+    let is_known = known.is_some_and(|known| known.incarnation_id == request.incarnation_id);
+    let records = if is_known { Vec::new() } else { vec![Record::from(record)] };
+    Ok(Decision { records, answer })
 }
