@@ -87,9 +87,7 @@ struct Known {
 impl Known {
     fn new(host: &Host, target: &Target, options: &NodeOptions, is_given: bool) -> Known {
         let node = || Node::new(host, target.clone(), options.clone());
-        let hasty = NodeOptions { connect_timeout: bounds::HEARTBEAT_CALL_TIMEOUT, ..options.clone() };
-        let heartbeat = Node::new(host, target.clone(), hasty);
-        let lines = Lines { heartbeat, follow: node(), isr: node(), forward: node(), own: node() };
+        let lines = Lines { heartbeat: node(), follow: node(), isr: node(), forward: node(), own: node() };
         Known { target: target.clone(), is_given, lines: Arc::new(lines) }
     }
 }
@@ -210,21 +208,33 @@ impl ControllerLink {
 
     /// `id` took a heartbeat: it is the active controller, and whoever waits for another one waits in vain.
     fn is_proven(&self, id: i32) {
-        self.proven.send_if_modified(|proven| proven.replace(id) != Some(id));
+        self.active.send_replace(id);
+        // Told each time: a call may have begun since the last one.
+        self.proven.send_replace(Some(id));
     }
 
-    /// What a call to a controller gives; None as soon as another one turns out to be active. A machine that hangs does not end
-    /// its connections.
+    /// What a call to a controller gives; None as soon as another one proves to be active. A machine that hangs does not end its
+    /// connections.
     async fn unless_replaced<T>(&self, id: i32, call: impl Future<Output = T>) -> Option<T> {
         let mut proven = self.proven.subscribe();
-        let before = *proven.borrow_and_update();
-        let is_another = |now: &Option<i32>| *now != before && *now != Some(id);
+        let another_is_proven = async {
+            // The sender lives as long as this.
+            while proven.changed().await.is_ok() && *proven.borrow_and_update() == Some(id) {}
+        };
         // Cancellation is safe: waiting takes nothing, and a call that is given up counts for one without an answer.
         tokio::select! {
             biased;
             ended = call => Some(ended),
-            _ = proven.wait_for(is_another) => None,
+            () = another_is_proven => None,
         }
+    }
+
+    /// The controllers beside one. Those of `controller.quorum.bootstrap.servers` have no ids, and may be that one: they count
+    /// only as long as no other is known.
+    fn others(&self, id: i32) -> Vec<i32> {
+        let known: Vec<i32> = self.known().keys().copied().filter(|other| *other != id).collect();
+        let named: Vec<i32> = known.iter().copied().filter(|other| *other >= 0).collect();
+        if named.is_empty() { known } else { named }
     }
 
     /// Node id and epoch of this broker's registration.
@@ -266,13 +276,14 @@ impl ControllerLink {
         let deadline = self.host.clock().now() + bounds::CONTROLLER_CALL_TIMEOUT;
         loop {
             let id = self.active();
-            match self.lines(id).own.call(request).await {
-                Ok(answer) if answer.error_code == ErrorCode::NotController.code() => {
+            let lines = self.lines(id);
+            match self.unless_replaced(id, lines.own.call(request)).await {
+                Some(Ok(answer)) if answer.error_code == ErrorCode::NotController.code() => {
                     self.is_not_active(id, None);
                 }
-                Ok(answer) => return Ok(answer),
-                Err(error) if !error.is_retriable() => return Err(LinkError::Call(error)),
-                Err(_) => {}
+                Some(Ok(answer)) => return Ok(answer),
+                Some(Err(error)) if !error.is_retriable() => return Err(LinkError::Call(error)),
+                Some(Err(_)) | None => {}
             }
             self.pause_before(deadline, bounds::CONTROLLER_RETRY_WAIT).await?;
         }
@@ -285,8 +296,8 @@ impl ControllerLink {
     ) -> Result<AlterPartitionResponse, CallError> {
         let id = self.active();
         let lines = self.lines(id);
-        let call = lines.isr.call(request);
-        let answer = self.unless_replaced(id, call).await.unwrap_or_else(|| Err(replaced(&lines.isr)))?;
+        let called = self.unless_replaced(id, lines.isr.call(request)).await;
+        let answer = called.unwrap_or_else(|| Err(replaced(&lines.isr)))?;
         if answer.error_code == ErrorCode::NotController.code() {
             self.is_not_active(id, None);
         }
@@ -299,7 +310,9 @@ impl ControllerLink {
         request: &AssignReplicasToDirsRequest,
     ) -> Result<AssignReplicasToDirsResponse, CallError> {
         let id = self.active();
-        let answer = self.lines(id).own.call(request).await?;
+        let lines = self.lines(id);
+        let called = self.unless_replaced(id, lines.own.call(request)).await;
+        let answer = called.unwrap_or_else(|| Err(replaced(&lines.own)))?;
         if answer.error_code == ErrorCode::NotController.code() {
             self.is_not_active(id, None);
         }
@@ -314,32 +327,43 @@ impl ControllerLink {
         deadline: Instant,
     ) -> Result<Bytes, ForwardError> {
         loop {
-            let id = self.active();
-            let limit = deadline - self.host.clock().now();
-            let lines = self.lines(id);
-            let sent = async { lines.forward.session().await?.call_within(limit, envelope).await };
-            let sent = async {
-                self.unless_replaced(id, sent).await.unwrap_or_else(|| Err(replaced(&lines.forward)))
-            };
-            match self.host.clock().timeout_at(deadline, sent).await {
-                Ok(Ok(answer)) => match ErrorCode::from_code(answer.error_code) {
-                    ErrorCode::None => {
-                        return answer
-                            .response_data
-                            .ok_or(ForwardError::Refused(ErrorCode::UnknownServerError));
-                    }
-                    ErrorCode::NotController => self.is_not_active(id, None),
-                    refused => return Err(ForwardError::Refused(refused)),
-                },
-                Ok(Err(CallError::Connect { .. })) => {}
-                Ok(Err(error)) => {
-                    tracing::debug!(%error, "a forwarded request has no answer");
-                    return Err(ForwardError::TimedOut);
-                }
+            match self.host.clock().timeout_at(deadline, self.forward_once(envelope, deadline)).await {
+                Ok(Ok(Some(answer))) => return Ok(answer),
+                Ok(Ok(None)) => {}
+                Ok(Err(error)) => return Err(error),
                 Err(_) => return Err(ForwardError::TimedOut),
             }
             let paused = self.pause_before(deadline, bounds::CONTROLLER_RETRY_WAIT).await;
             paused.map_err(|_| ForwardError::TimedOut)?;
+        }
+    }
+
+    /// None: no controller has taken it.
+    async fn forward_once(
+        &self,
+        envelope: &EnvelopeRequest,
+        deadline: Instant,
+    ) -> Result<Option<Bytes>, ForwardError> {
+        let id = self.active();
+        let lines = self.lines(id);
+        let Some(Ok(session)) = self.unless_replaced(id, lines.forward.session()).await else {
+            return Ok(None);
+        };
+        let limit = deadline - self.host.clock().now();
+        let called = self.unless_replaced(id, session.call_within(limit, envelope)).await;
+        let answer = called.unwrap_or_else(|| Err(replaced(&lines.forward))).map_err(|error| {
+            tracing::debug!(%error, "a forwarded request has no answer");
+            ForwardError::TimedOut
+        })?;
+        match ErrorCode::from_code(answer.error_code) {
+            ErrorCode::None => {
+                answer.response_data.map(Some).ok_or(ForwardError::Refused(ErrorCode::UnknownServerError))
+            }
+            ErrorCode::NotController => {
+                self.is_not_active(id, None);
+                Ok(None)
+            }
+            refused => Err(ForwardError::Refused(refused)),
         }
     }
 

@@ -155,9 +155,10 @@ pub const GROUP_RELOAD_WAIT: Duration = Duration::from_millis(100);
 
 /// How long one request of a broker to a controller may take, connecting not included.
 pub const CONTROLLER_CALL_TIMEOUT: Duration = Duration::from_secs(2);
-/// A heartbeat without an answer for so long is sent to another controller. Who does not answer may hang, and only whoever is
-/// active by then can say; half an interval at most, so that a broker is heard of within its session.
-pub const HEARTBEAT_CALL_TIMEOUT: Duration = Duration::from_millis(500);
+/// When a heartbeat has no answer for so long, the other controllers are asked as well: whoever does not answer may hang, and only
+/// whoever is active by then can say. Half an interval where that is less, so that a broker is heard of within its session.
+pub const HEARTBEAT_PATIENCE_MAX: Duration = Duration::from_millis(500);
+pub const HEARTBEAT_PATIENCE_MIN: Duration = Duration::from_millis(50);
 /// A broker whose metadata come no more asks with a heartbeat who is active, this long after they should have come.
 pub const METADATA_SILENCE_MAX: Duration = Duration::from_millis(250);
 /// A broker tries a controller that did not answer again after this, and after at most so long when it goes on failing.

@@ -124,7 +124,14 @@ impl Server for Kafka {
     fn stop(&mut self) {
         let status = Command::new("kill").arg(self.pid().to_string()).status().expect("kill runs");
         assert!(status.success(), "the process was there");
-        self.child.take().expect("it runs").wait().expect("it ends");
+        let mut child = self.child.take().expect("it runs");
+        let deadline = Instant::now() + READY_WITHIN;
+        while child.try_wait().expect("its state can be asked").is_none() {
+            if Instant::now() > deadline {
+                child.kill().expect("it can be killed");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     fn kill(&mut self) {

@@ -1,9 +1,11 @@
-//! An active controller whose machine hangs, on virtual time: its connections stay, and nothing answers on them.
+//! An active controller whose machine hangs, on virtual time: its connections stay, and nothing answers on them. And one that is
+//! merely slow.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use host::sim::DiskFaults;
 use tests::sim::client::Client;
 use tests::sim::{Broken, Cluster};
 
@@ -51,5 +53,25 @@ fn sim_a_controller_that_hangs_is_replaced_before_anybody_is_fenced_for_it() {
         cluster.world.run_for(3 * SECOND);
         create(&cluster, &client, "after");
         assert_eq!(seen(&cluster, "before"), before, "seed {seed}");
+    }
+}
+
+#[test]
+fn sim_a_controller_that_is_slow_costs_nobody_its_session() {
+    for seed in 0..10 {
+        // Five: it takes long to ask all the others.
+        let cluster = Cluster::start(seed, 5, 3, Broken::default());
+        let client = Client::new(cluster.world.host(), cluster.addresses());
+        create(&cluster, &client, "before");
+        cluster.world.run_for(2 * SECOND);
+        let before = seen(&cluster, "before");
+        let slow = cluster.active_controller();
+        // Every job of its disk takes half a second, and a heartbeat is answered after what was decided before it.
+        let stalls = DiskFaults { stalls_per_million: 1_000_000, ..DiskFaults::default() };
+        cluster.machine(slow).set_disk_faults(stalls);
+        ["slow-1", "slow-2", "slow-3"].into_iter().for_each(|topic| create(&cluster, &client, topic));
+        cluster.world.run_for(5 * SECOND);
+        assert_eq!(seen(&cluster, "before"), before, "seed {seed}: brokers were fenced, or leaders moved");
+        assert_eq!(cluster.active_controller(), slow, "seed {seed}");
     }
 }

@@ -123,22 +123,16 @@ async fn publish(
 }
 
 async fn step(link: &ControllerLink, id: i32, position: &mut Position) -> Result<(), Error> {
-    let lines = link.lines(id);
-    let session = lines.follow.session().await?;
-    let log = MetadataLog::new(session, Some(link.identity.cluster_id.clone()));
-    // While it starts, the registration's answer may come after its record was read, and nothing else says so.
-    let is_known = link.knows_registration(position.image.end_offset);
-    let wait = if is_known { bounds::METADATA_FETCH_WAIT } else { bounds::METADATA_START_WAIT };
-    let fetch = asking_when_silent(link, wait, log.fetch(position.image.end_offset, position.epoch, wait));
-    let fetched = link.unless_replaced(id, fetch).await;
-    match fetched.unwrap_or(Err(MetadataLogError::NotActive { hint: None, address: None }))? {
-        MetadataFetched::Snapshot { end_offset, epoch } => {
-            let image = read_snapshot(link, log.fetch_snapshot(end_offset, epoch).await?, end_offset)?;
+    let reading = read(link, id, position);
+    let read = link.unless_replaced(id, reading).await;
+    match read.unwrap_or(Err(MetadataLogError::NotActive { hint: None, address: None }))? {
+        Read::Snapshot { bytes, end_offset, epoch } => {
+            let image = read_snapshot(link, bytes, end_offset)?;
             position.changes = everything(&position.image, &image);
             (position.image, position.epoch) = (image, epoch);
         }
-        MetadataFetched::Batches { records, .. } if records.is_empty() => {}
-        MetadataFetched::Batches { records, .. } => {
+        Read::Batches(records) if records.is_empty() => {}
+        Read::Batches(records) => {
             let mut delta = Delta::new(&position.image);
             let epoch = apply_batches(link, &mut delta, records)?;
             let (_, image, changes) = delta.into_parts();
@@ -148,6 +142,32 @@ async fn step(link: &ControllerLink, id: i32, position: &mut Position) -> Result
         }
     }
     Ok(())
+}
+
+/// What comes after a position, as bytes.
+enum Read {
+    Batches(Bytes),
+    Snapshot { bytes: Bytes, end_offset: i64, epoch: i32 },
+}
+
+async fn read(link: &ControllerLink, id: i32, position: &Position) -> Result<Read, MetadataLogError> {
+    let lines = link.lines(id);
+    let (offset, epoch) = (position.image.end_offset, position.epoch);
+    // While it starts, the registration's answer may come after its record was read, and nothing else says so.
+    let is_known = link.knows_registration(offset);
+    let wait = if is_known { bounds::METADATA_FETCH_WAIT } else { bounds::METADATA_START_WAIT };
+    let fetching = async {
+        let log = MetadataLog::new(lines.follow.session().await?, Some(link.identity.cluster_id.clone()));
+        let fetched = log.fetch(offset, epoch, wait).await?;
+        Ok::<_, MetadataLogError>((log, fetched))
+    };
+    match asking_when_silent(link, wait, fetching).await? {
+        (_, MetadataFetched::Batches { records, .. }) => Ok(Read::Batches(records)),
+        (log, MetadataFetched::Snapshot { end_offset, epoch }) => {
+            let bytes = log.fetch_snapshot(end_offset, epoch).await?;
+            Ok(Read::Snapshot { bytes, end_offset, epoch })
+        }
+    }
 }
 
 /// A fetch that comes back later than it should makes the next heartbeat due: its answer tells who is active.

@@ -7,12 +7,14 @@
 //! ```
 //! **Invariant:** a broker asks to be unfenced only when it has read its own registration and its partitions are open.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use protocol::messages::{BrokerHeartbeatRequest, BrokerHeartbeatResponse};
 use protocol::{ErrorCode, bounds};
+use wire::client::CallError;
 
 use super::ControllerLink;
 use crate::log_dirs::LogDirs;
@@ -28,13 +30,13 @@ pub async fn beat(
     interval: Duration,
     registration_timeout: Duration,
 ) {
-    let limit = bounds::HEARTBEAT_CALL_TIMEOUT.min(interval / 2);
+    let patience = (interval / 2).clamp(bounds::HEARTBEAT_PATIENCE_MIN, bounds::HEARTBEAT_PATIENCE_MAX);
     loop {
         register(&link, registration_timeout).await;
         link.applied(metadata.applied().end_offset);
         loop {
             let wants_fence = !link.caught_up.load(Ordering::SeqCst);
-            match send(&link, &metadata, &log_dirs, limit, (wants_fence, false)).await {
+            match send(&link, &metadata, &log_dirs, patience, (wants_fence, false)).await {
                 Ok(_) => {
                     let woken = link.beat_now.notified();
                     // Woken or not: the next beat is due.
@@ -59,6 +61,7 @@ async fn register(link: &ControllerLink, timeout: Duration) {
             Ok(answer) => match ErrorCode::from_code(answer.error_code) {
                 ErrorCode::None => {
                     link.broker_epoch.store(answer.broker_epoch, Ordering::SeqCst);
+                    link.is_proven(id);
                     tracing::info!(epoch = answer.broker_epoch, "registered");
                     return;
                 }
@@ -70,7 +73,10 @@ async fn register(link: &ControllerLink, timeout: Duration) {
                 }
                 _ => {}
             },
-            Err(error) => tracing::debug!(%error, controller = id, "not registered yet"),
+            Err(error) => {
+                tracing::debug!(%error, controller = id, "not registered yet");
+                link.is_not_active(id, None);
+            }
         }
         if link.broker_epoch() < 0
             && let Some(why) = refusal(link, told, link.host.clock().now() >= deadline)
@@ -102,7 +108,7 @@ async fn send(
     link: &ControllerLink,
     metadata: &MetadataCache,
     log_dirs: &LogDirs,
-    limit: Duration,
+    patience: Duration,
     (want_fence, want_shut_down): (bool, bool),
 ) -> Result<BrokerHeartbeatResponse, ErrorCode> {
     let (broker_id, broker_epoch) = link.registration();
@@ -115,20 +121,17 @@ async fn send(
         offline_log_dirs: log_dirs.offline_ids(),
         ..Default::default()
     };
-    let id = link.active();
-    let lines = link.lines(id);
-    let sent = async { lines.heartbeat.session().await?.call_within(limit, &request).await };
-    match sent.await {
+    let (id, answered) = ask(link, &request, patience).await;
+    match answered {
         Ok(answer) => match ErrorCode::from_code(answer.error_code) {
-            ErrorCode::None => {
-                link.is_proven(id);
-                Ok(answer)
-            }
             ErrorCode::NotController => {
                 link.is_not_active(id, None);
                 Err(ErrorCode::NotController)
             }
-            error => Err(error),
+            error => {
+                link.is_proven(id);
+                if error == ErrorCode::None { Ok(answer) } else { Err(error) }
+            }
         },
         Err(error) => {
             tracing::debug!(%error, controller = id, "no answer to a heartbeat");
@@ -138,12 +141,55 @@ async fn send(
     }
 }
 
+/// Whoever answers, and what. Of one that is only slow the answer is waited for, and its connection stays: an end of it would
+/// count as the broker's.
+async fn ask(
+    link: &ControllerLink,
+    request: &BrokerHeartbeatRequest,
+    patience: Duration,
+) -> (i32, Result<BrokerHeartbeatResponse, CallError>) {
+    let id = link.active();
+    let lines = link.lines(id);
+    let mut call = pin!(lines.heartbeat.call(request));
+    // Cancellation is safe: a beat more or less is no harm.
+    if let Ok(answered) = link.host.clock().timeout(patience, &mut call).await {
+        return (id, answered);
+    }
+    tokio::select! {
+        biased;
+        answered = call => (id, answered),
+        (other, answer) = ask_others(link, id, request, patience) => (other, Ok(answer)),
+    }
+}
+
+/// Asks the controllers beside one until one of them is active.
+async fn ask_others(
+    link: &ControllerLink,
+    id: i32,
+    request: &BrokerHeartbeatRequest,
+    patience: Duration,
+) -> (i32, BrokerHeartbeatResponse) {
+    loop {
+        for other in link.others(id) {
+            let lines = link.lines(other);
+            // One that hangs, too, must not hold up the round.
+            let asked = link.host.clock().timeout(patience, lines.heartbeat.call(request)).await;
+            if let Ok(Ok(answer)) = asked
+                && answer.error_code != ErrorCode::NotController.code()
+            {
+                return (other, answer);
+            }
+        }
+        link.host.clock().sleep(bounds::CONTROLLER_RETRY_WAIT).await;
+    }
+}
+
 /// Controlled shutdown: asks to leave until the controller lets this broker go. False when the time was up first.
 pub async fn leave(link: &ControllerLink, metadata: &MetadataCache, log_dirs: &LogDirs) -> bool {
     let leaving = async {
         loop {
-            let limit = bounds::CONTROLLER_CALL_TIMEOUT;
-            if let Ok(answer) = send(link, metadata, log_dirs, limit, (false, true)).await
+            let patience = bounds::HEARTBEAT_PATIENCE_MAX;
+            if let Ok(answer) = send(link, metadata, log_dirs, patience, (false, true)).await
                 && answer.should_shut_down
             {
                 return;
