@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use host::{Host, Task};
-use metadata::{Delta, Image, features};
+use metadata::{Delta, Image, Record, features};
 use protocol::batch::batches;
 use protocol::bounds::DECOMPRESSED_BATCH_BYTES_MAX;
 use protocol::messages::broker_registration_request::{Feature, Listener};
@@ -18,14 +18,16 @@ use protocol::messages::{
 };
 use protocol::{ErrorCode, Request, Str, Uuid};
 use tests::process::{CLUSTER_ID, Node as Process, Server as _, free_port};
+use tokio::sync::Notify;
 use wire::client::{CallError, MetadataFetched, MetadataLog, Node, NodeOptions, Target};
 
 use crate::nodes::active_controller;
 use crate::{Size, seconds, tell};
 
 const WITHIN: Duration = Duration::from_secs(120);
-/// `broker.heartbeat.interval.ms`
+/// `broker.heartbeat.interval.ms` and `broker.session.timeout.ms`, as they are by default.
 const BEAT_EVERY: Duration = Duration::from_secs(2);
+const SESSION: Duration = Duration::from_secs(9);
 const FETCH_WAIT: Duration = Duration::from_millis(500);
 /// Topics of one request.
 const TOPICS_AT_ONCE: usize = 10;
@@ -86,6 +88,8 @@ struct Broker {
     follows: Quorum,
     /// How far it has read the metadata.
     offset: AtomicI64,
+    /// Another controller is active, and should hear of it.
+    beat_now: Notify,
 }
 
 /// A broker and what it does. Its death ends its connections.
@@ -97,7 +101,8 @@ struct Living {
 impl Living {
     fn start(host: &Host, addresses: &[String], id: i32) -> Living {
         let (beats, follows) = (Quorum::new(host, addresses), Quorum::new(host, addresses));
-        let broker = Arc::new(Broker { id, beats, follows, offset: AtomicI64::new(0) });
+        let broker =
+            Arc::new(Broker { id, beats, follows, offset: AtomicI64::new(0), beat_now: Notify::new() });
         let (beating, following) = (Arc::clone(&broker), Arc::clone(&broker));
         let tasks = [
             host.spawn("beats", async move { beating.beat().await }),
@@ -136,7 +141,8 @@ impl Broker {
             let answer = self.beats.call(&request, |answer| answer.error_code).await;
             assert_eq!(answer.error_code, 0, "broker {} beats", self.id);
             let pause = if answer.is_fenced { Duration::from_millis(50) } else { BEAT_EVERY };
-            self.beats.host.clock().sleep(pause).await;
+            // Woken or not: the next beat is due.
+            let _ = self.beats.host.clock().timeout(pause, self.beat_now.notified()).await;
         }
     }
 
@@ -145,7 +151,12 @@ impl Broker {
         let mut epoch = -1;
         loop {
             let offset = self.offset.load(Ordering::SeqCst);
-            let Some(read) = read(&self.follows, offset, epoch).await else { continue };
+            let before = self.follows.active.load(Ordering::SeqCst);
+            let read = read(&self.follows, offset, epoch).await;
+            if self.follows.active.load(Ordering::SeqCst) != before {
+                self.beat_now.notify_one();
+            }
+            let Some(read) = read else { continue };
             let last = batches(read.batches).filter_map(Result::ok).last();
             epoch = last.map_or(epoch, |batch| batch.header.leader_epoch.0);
             self.offset.store(read.end_offset, Ordering::SeqCst);
@@ -216,6 +227,8 @@ struct Watcher {
     quorum: Quorum,
     image: Image,
     epoch: i32,
+    /// Brokers that were fenced, each time.
+    fenced: usize,
     /// Of the log, without snapshots.
     bytes: usize,
     snapshot_bytes: usize,
@@ -224,7 +237,7 @@ struct Watcher {
 impl Watcher {
     fn new(host: &Host, addresses: &[String]) -> Watcher {
         let quorum = Quorum::new(host, addresses);
-        Watcher { quorum, image: Image::default(), epoch: -1, bytes: 0, snapshot_bytes: 0 }
+        Watcher { quorum, image: Image::default(), epoch: -1, fenced: 0, bytes: 0, snapshot_bytes: 0 }
     }
 
     /// Reads until the metadata are as they should be.
@@ -254,7 +267,11 @@ impl Watcher {
             }
             for record in batch.records(DECOMPRESSED_BATCH_BYTES_MAX).expect("records") {
                 let value = record.expect("a record").value.expect("it has a value");
-                delta.apply(&metadata::record::decode(value).expect("a record that is known"));
+                let record = metadata::record::decode(value).expect("a record that is known");
+                let is_fence =
+                    matches!(&record, Record::BrokerRegistrationChange(change) if change.fenced == 1);
+                self.fenced += usize::from(is_fence);
+                delta.apply(&record);
             }
         }
         delta.skip_offsets((read.end_offset - delta.image().end_offset).max(0));
@@ -273,84 +290,130 @@ fn led_by(image: &Image, broker: i32) -> usize {
     partitions.filter(|partition| partition.leader == broker).count()
 }
 
-/// Brings brokers and partitions to the controllers, ends a broker and a controller, and tells what each took.
-/// `changes`: of a topic's settings, each an entry of the log.
-pub async fn measure(host: &Host, mut controllers: Vec<Process>, brokers: i32, size: Size, changes: usize) {
+/// Real controllers, and what is simulated around them.
+struct Run {
+    host: Host,
+    controllers: Vec<Process>,
+    addresses: Vec<String>,
+    living: Vec<Living>,
+    watcher: Watcher,
+    size: Size,
+}
+
+/// Brings brokers and partitions to the controllers, ends a broker and a controller, and tells what each took. `changes`: of a
+/// topic's settings, each an entry of the log.
+pub async fn measure(host: &Host, controllers: Vec<Process>, brokers: i32, size: Size, changes: usize) {
     let addresses: Vec<String> =
         controllers.iter().map(|node| format!("127.0.0.1:{}", node.controller_port)).collect();
-    let mut watcher = Watcher::new(host, &addresses);
-    watcher.quorum.look().await;
-    let memory = |controllers: &[Process]| -> Vec<u64> {
-        controllers.iter().map(|node| node.rss_kib() / 1024).collect()
-    };
+    let watcher = Watcher::new(host, &addresses);
+    let mut run = Run { host: host.clone(), controllers, addresses, living: Vec::new(), watcher, size };
     tell(&format!(
         "{brokers} brokers, {} partitions of three replicas, three controllers",
         size.partitions()
     ));
-    tell(&format!("memory of each controller at rest, MiB: {:?}", memory(&controllers)));
+    run.watcher.quorum.look().await;
+    run.tell_memory("at rest");
+    run.start_brokers(brokers).await;
+    run.create_partitions().await;
+    run.change(changes).await;
+    run.read_from_the_start().await;
+    run.lose_a_broker().await;
+    run.lose_the_controller().await;
+}
 
-    let began = Instant::now();
-    let mut living: Vec<Living> = (0..brokers).map(|id| Living::start(host, &addresses, 1000 + id)).collect();
-    watcher.wait("unfenced", |image| active_brokers(image) == brokers as usize).await;
-    tell(&format!("brokers registered and unfenced: {:.2} s", seconds(began)));
+impl Run {
+    fn tell_memory(&self, when: &str) {
+        let mib: Vec<u64> = self.controllers.iter().map(|node| node.rss_kib() / 1024).collect();
+        tell(&format!("memory of each controller {when}, MiB: {mib:?}"));
+    }
 
-    let (began, bytes) = (Instant::now(), watcher.bytes);
-    create(&watcher.quorum, "many", size).await;
-    watcher.wait("created", |image| image.topics.partition_count() == size.partitions()).await;
-    tell(&format!(
-        "partitions created: {:.1} s, {} bytes of metadata each",
-        seconds(began),
-        (watcher.bytes - bytes) / size.partitions()
-    ));
-    tell(&format!("memory of each controller, MiB: {:?}", memory(&controllers)));
+    async fn start_brokers(&mut self, brokers: i32) {
+        let began = Instant::now();
+        let start = |id| Living::start(&self.host, &self.addresses, 1000 + id);
+        self.living = (0..brokers).map(start).collect();
+        self.watcher.wait("unfenced", |image| active_brokers(image) == brokers as usize).await;
+        tell(&format!("brokers registered and unfenced: {:.2} s", seconds(began)));
+    }
 
-    let (began, bytes) = (Instant::now(), watcher.bytes);
-    change_settings(&watcher.quorum, changes).await;
-    tell(&format!("{changes} changes of settings, one after the other: {:.1} s", seconds(began)));
-    let is_last = |image: &Image| {
-        let topic = metadata::ConfigResource::topic("many-0");
-        image.configs.value(&topic, "retention.ms").is_some_and(|value| **value == *changes.to_string())
-    };
-    watcher.wait("changed", is_last).await;
-    tell(&format!("{} bytes of metadata each", (watcher.bytes - bytes) / changes));
-    tell_snapshots(&controllers);
+    async fn create_partitions(&mut self) {
+        let (began, bytes, size) = (Instant::now(), self.watcher.bytes, self.size);
+        create(&self.watcher.quorum, "many", size).await;
+        self.watcher.wait("created", |image| image.topics.partition_count() == size.partitions()).await;
+        let bytes_each = (self.watcher.bytes - bytes) / size.partitions();
+        tell(&format!("partitions created: {:.1} s, {bytes_each} bytes of metadata each", seconds(began)));
+        self.tell_memory("with them");
+    }
 
-    let began = Instant::now();
-    let mut late = Watcher::new(host, &addresses);
-    late.quorum.look().await;
-    let all = watcher.image.end_offset;
-    late.wait("read from the start", |image| image.end_offset >= all).await;
-    let (snapshot, log) = (late.snapshot_bytes, late.bytes);
-    tell(&format!(
-        "a new broker reads all: {:.2} s ({snapshot} bytes of snapshot, {log} of log)",
-        seconds(began)
-    ));
+    async fn change(&mut self, changes: usize) {
+        let (began, bytes) = (Instant::now(), self.watcher.bytes);
+        change_settings(&self.watcher.quorum, changes).await;
+        let took = seconds(began);
+        let is_last = |image: &Image| {
+            let topic = metadata::ConfigResource::topic("many-0");
+            image.configs.value(&topic, "retention.ms").is_some_and(|value| **value == *changes.to_string())
+        };
+        self.watcher.wait("changed", is_last).await;
+        let bytes_each = (self.watcher.bytes - bytes) / changes;
+        tell(&format!(
+            "{changes} changes of settings, one after the other: {took:.1} s, {bytes_each} bytes each"
+        ));
+        for controller in &self.controllers {
+            let log = controller.log();
+            let lines = log.lines().filter(|line| line.contains("took a snapshot"));
+            lines.for_each(|line| tell(&format!("controller {}: {line}", controller.id())));
+        }
+    }
 
-    let victim = living.pop().expect("brokers are there");
-    let (id, led) = (victim.broker.id, led_by(&watcher.image, victim.broker.id));
-    let (began, bytes, records) = (Instant::now(), watcher.bytes, watcher.image.end_offset);
-    victim.die().await;
-    watcher.wait("led by others", |image| led_by(image, id) == 0 && led_by(image, -1) == 0).await;
-    let changes = watcher.image.end_offset - records;
-    tell(&format!(
-        "a broker that led {led} dies: {:.2} s until the last has another leader, {changes} records of {} bytes",
-        seconds(began),
-        (watcher.bytes - bytes) as i64 / changes
-    ));
+    async fn read_from_the_start(&self) {
+        let began = Instant::now();
+        let mut late = Watcher::new(&self.host, &self.addresses);
+        late.quorum.look().await;
+        let all = self.watcher.image.end_offset;
+        late.wait("read from the start", |image| image.end_offset >= all).await;
+        tell(&format!(
+            "a new broker reads all: {:.2} s ({} bytes of snapshot, {} of log)",
+            seconds(began),
+            late.snapshot_bytes,
+            late.bytes
+        ));
+    }
 
-    let active = watcher.quorum.active.load(Ordering::SeqCst);
-    controllers[active as usize - 1].kill();
-    let began = Instant::now();
-    watcher.quorum.look().await;
-    create(&watcher.quorum, "after", Size { topics: 1, partitions_each: 1 }).await;
-    tell(&format!("the active controller dies: {:.2} s until a topic is created", seconds(began)));
-    host.clock().sleep(Duration::from_secs(12)).await;
-    watcher.wait("there again", |image| image.topics.by_name("after-0").is_some()).await;
-    assert_eq!(active_brokers(&watcher.image), brokers as usize - 1, "nobody was fenced by that");
-    let began = Instant::now();
-    controllers[active as usize - 1].launch();
-    tell(&format!("it is back: {:.2} s until it is ready", seconds(began)));
-    tell(&format!("memory of each controller in the end, MiB: {:?}", memory(&controllers)));
+    async fn lose_a_broker(&mut self) {
+        let victim = self.living.pop().expect("brokers are there");
+        let id = victim.broker.id;
+        let led = led_by(&self.watcher.image, id);
+        assert!(led > 0, "a broker among few leads some of many partitions");
+        let (bytes, records) = (self.watcher.bytes, self.watcher.image.end_offset);
+        let began = Instant::now();
+        victim.die().await;
+        self.watcher.wait("led by others", |image| led_by(image, id) == 0 && led_by(image, -1) == 0).await;
+        let took = seconds(began);
+        let changes = self.watcher.image.end_offset - records;
+        let bytes_each = (self.watcher.bytes - bytes) as i64 / changes;
+        tell(&format!(
+            "a broker that led {led} dies: {took:.2} s until the last has another leader, {changes} records of {bytes_each} \
+             bytes"
+        ));
+    }
+
+    async fn lose_the_controller(&mut self) {
+        let active = self.watcher.quorum.active.load(Ordering::SeqCst) as usize - 1;
+        let fenced = self.watcher.fenced;
+        self.controllers[active].kill();
+        let began = Instant::now();
+        self.watcher.quorum.look().await;
+        create(&self.watcher.quorum, "after", Size { topics: 1, partitions_each: 1 }).await;
+        tell(&format!("the active controller dies: {:.2} s until a topic is created", seconds(began)));
+        // Longer than a session: who is not heard of is fenced by then.
+        self.host.clock().sleep(SESSION + Duration::from_secs(2)).await;
+        create(&self.watcher.quorum, "last", Size { topics: 1, partitions_each: 1 }).await;
+        self.watcher.wait("there", |image| image.topics.by_name("last-0").is_some()).await;
+        assert_eq!(self.watcher.fenced, fenced, "nobody was fenced for it");
+        let began = Instant::now();
+        self.controllers[active].launch();
+        tell(&format!("it is back: {:.2} s until it is ready", seconds(began)));
+        self.tell_memory("in the end");
+    }
 }
 
 async fn create(quorum: &Quorum, name: &str, size: Size) {
@@ -394,14 +457,5 @@ async fn change_settings(quorum: &Quorum, changes: usize) {
         let request = IncrementalAlterConfigsRequest { resources: vec![resource], ..Default::default() };
         let answer = quorum.call(&request, |answer| answer.responses[0].error_code).await;
         assert_eq!(answer.responses[0].error_code, 0);
-    }
-}
-
-/// What the controllers said of their snapshots.
-fn tell_snapshots(controllers: &[Process]) {
-    for controller in controllers {
-        let log = controller.log();
-        let lines = log.lines().filter(|line| line.contains("took a snapshot"));
-        lines.for_each(|line| tell(&format!("controller {}: {line}", controller.id())));
     }
 }

@@ -9,6 +9,7 @@ mod nodes;
 mod paused;
 
 use std::io::Write as _;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use host::Host;
@@ -51,6 +52,12 @@ fn block_on<F: Future<Output = ()> + Send + 'static>(work: impl FnOnce(Host) -> 
     });
 }
 
+/// Each measures alone.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn seconds(since: Instant) -> f64 {
     since.elapsed().as_secs_f64()
 }
@@ -65,6 +72,7 @@ fn boxed(nodes: Vec<impl Server + 'static>) -> Vec<Box<dyn Server>> {
 
 #[test]
 fn three_nodes_with_many_partitions() {
+    let _alone = alone();
     let size = match is_full() {
         true => Size { topics: 100, partitions_each: 100 },
         false => Size { topics: 6, partitions_each: 50 },
@@ -81,6 +89,7 @@ fn three_nodes_with_many_partitions() {
 
 #[test]
 fn a_leader_that_hangs() {
+    let _alone = alone();
     let times = if is_full() { 5 } else { 1 };
     let settings = ["broker.session.timeout.ms=1000", "broker.heartbeat.interval.ms=333"];
     tell(&format!("broker.session.timeout.ms=1000; a leader is stopped by SIGSTOP\n{}", paused::HEAD));
@@ -94,6 +103,7 @@ fn a_leader_that_hangs() {
 
 #[test]
 fn simulated_brokers_on_a_real_quorum() {
+    let _alone = alone();
     // At full size as many changes as bring a snapshot about.
     let (brokers, size, changes) = match is_full() {
         true => (100, Size { topics: 1000, partitions_each: 100 }, 6000),

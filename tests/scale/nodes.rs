@@ -18,6 +18,9 @@ use crate::{Size, seconds, tell};
 
 /// Every wait is bounded.
 const WITHIN: Duration = Duration::from_secs(600);
+const POLL_EVERY: Duration = Duration::from_millis(10);
+/// What is written and freed after the creation is not counted as memory of its result.
+const REST: Duration = Duration::from_secs(5);
 /// Topics of one request.
 const TOPICS_AT_ONCE: usize = 10;
 
@@ -39,7 +42,7 @@ pub async fn measure(host: &Host, name: &str, mut servers: Vec<Box<dyn Server>>,
     clients.create(1, size).await;
     clients.wait(1, "in sync", size, |topics| of_partitions(topics, |_, isr| isr == 3)).await;
     let created = seconds(began);
-    host.clock().sleep(Duration::from_secs(5)).await;
+    host.clock().sleep(REST).await;
     let memory_mib: u64 = servers.iter().map(|server| server.rss_kib() / 1024).sum();
 
     let victim = clients.leads_most().await;
@@ -52,6 +55,7 @@ pub async fn measure(host: &Host, name: &str, mut servers: Vec<Box<dyn Server>>,
     let told = seconds(began);
     while !clients.are_led(&topics).await {
         assert!(began.elapsed() < WITHIN, "partitions are not led");
+        host.clock().sleep(POLL_EVERY).await;
     }
     let led = seconds(began);
 
@@ -102,7 +106,7 @@ impl Clients {
                 return topics;
             }
             assert!(began.elapsed() < WITHIN, "not {what} in {WITHIN:?}: {partitions} partitions");
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(POLL_EVERY).await;
         }
     }
 
