@@ -1,6 +1,7 @@
 //! Brokers that exist at the controllers only: they register, beat and follow the metadata as real ones do, and have no logs of
 //! partitions. The quorum is real: three processes.
 
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use protocol::messages::{
     BrokerHeartbeatRequest, BrokerRegistrationRequest, CreateTopicsRequest, IncrementalAlterConfigsRequest,
 };
 use protocol::{ErrorCode, Request, Str, Uuid};
-use tests::process::{CLUSTER_ID, Node as Process, Server as _, free_port};
+use tests::process::{CLUSTER_ID, Node as Process, Server as _};
 use tokio::sync::Notify;
 use wire::client::{CallError, MetadataFetched, MetadataLog, Node, NodeOptions, Target};
 
@@ -92,9 +93,11 @@ struct Broker {
     beat_now: Notify,
 }
 
-/// A broker and what it does. Its death ends its connections.
+/// A broker and what it does. Its death ends its connections, and nobody listens where it was.
 struct Living {
     broker: Arc<Broker>,
+    /// Where controllers look whether it lives. The kernel connects them: nothing is ever said there.
+    listener: TcpListener,
     tasks: [Task<()>; 2],
 }
 
@@ -103,16 +106,19 @@ impl Living {
         let (beats, follows) = (Quorum::new(host, addresses), Quorum::new(host, addresses));
         let broker =
             Arc::new(Broker { id, beats, follows, offset: AtomicI64::new(0), beat_now: Notify::new() });
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+        let port = listener.local_addr().expect("it is bound").port();
         let (beating, following) = (Arc::clone(&broker), Arc::clone(&broker));
         let tasks = [
-            host.spawn("beats", async move { beating.beat().await }),
+            host.spawn("beats", async move { beating.beat(port).await }),
             host.spawn("follows", async move { following.follow().await }),
         ];
-        Living { broker, tasks }
+        Living { broker, listener, tasks }
     }
 
     async fn die(self) {
         self.tasks.iter().for_each(Task::abort);
+        drop(self.listener);
         for node in self.broker.beats.nodes.iter().chain(&self.broker.follows.nodes) {
             node.disconnect().await;
         }
@@ -120,8 +126,8 @@ impl Living {
 }
 
 impl Broker {
-    async fn beat(&self) {
-        let request = registration(self.id);
+    async fn beat(&self, port: u16) {
+        let request = registration(self.id, port);
         let epoch = loop {
             let answer = self.beats.call(&request, |answer| answer.error_code).await;
             match ErrorCode::from_code(answer.error_code) {
@@ -164,12 +170,11 @@ impl Broker {
     }
 }
 
-/// What a registration says. Nobody listens where it says: its death is known as soon as its connection ends.
-fn registration(id: i32) -> BrokerRegistrationRequest {
+fn registration(id: i32, port: u16) -> BrokerRegistrationRequest {
     let listener = Listener {
         name: Str::from_static("PLAINTEXT"),
         host: Str::from_static("127.0.0.1"),
-        port: free_port(),
+        port,
         ..Default::default()
     };
     let feature = |feature: features::Feature| Feature {
