@@ -128,13 +128,9 @@ impl Living {
 impl Broker {
     async fn beat(&self, port: u16) {
         let request = registration(self.id, port);
-        let epoch = loop {
-            let answer = self.beats.call(&request, |answer| answer.error_code).await;
-            match ErrorCode::from_code(answer.error_code) {
-                ErrorCode::None => break answer.broker_epoch,
-                error => panic!("broker {} is refused: {error}", self.id),
-            }
-        };
+        let answer = self.beats.call(&request, |answer| answer.error_code).await;
+        assert_eq!(answer.error_code, 0, "broker {} is registered", self.id);
+        let epoch = answer.broker_epoch;
         loop {
             let offset = self.offset.load(Ordering::SeqCst);
             let request = BrokerHeartbeatRequest {

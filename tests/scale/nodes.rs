@@ -33,11 +33,11 @@ struct Clients(BTreeMap<i32, Node>);
 /// Makes the partitions, kills the node that leads the most of them and brings it back, and tells what each took.
 pub async fn measure(host: &Host, name: &str, mut servers: Vec<Box<dyn Server>>, size: Size) {
     let options = NodeOptions { request_timeout: Duration::from_secs(120), ..NodeOptions::default() };
-    let client = |(at, server): (usize, &Box<dyn Server>)| {
-        let address = format!("127.0.0.1:{}", server.port());
-        (at as i32 + 1, Node::new(host, Target::address(&address), options.clone()))
+    let client = |(id, port): (i32, u16)| {
+        (id, Node::new(host, Target::address(&format!("127.0.0.1:{port}")), options.clone()))
     };
-    let clients = Clients(servers.iter().enumerate().map(client).collect());
+    let ports = servers.iter().map(|server| server.port());
+    let clients = Clients((1..).zip(ports).map(client).collect());
     let began = Instant::now();
     clients.create(1, size).await;
     clients.wait(1, "in sync", size, |topics| of_partitions(topics, |_, isr| isr == 3)).await;

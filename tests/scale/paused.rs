@@ -36,11 +36,10 @@ struct Nodes {
 /// Hangs a leader so many times.
 pub async fn measure(host: &Host, name: &str, servers: Vec<Box<dyn Server>>, times: usize) {
     let options = NodeOptions { request_timeout: Duration::from_secs(5), ..NodeOptions::default() };
-    let client = |server: &Box<dyn Server>| {
-        Node::new(host, Target::address(&format!("127.0.0.1:{}", server.port())), options.clone())
-    };
+    let client = |port: u16| Node::new(host, Target::address(&format!("127.0.0.1:{port}")), options.clone());
     let pids = servers.iter().map(|server| server.pid()).collect();
-    let nodes = Nodes { pids, clients: servers.iter().map(client).collect() };
+    let clients = servers.iter().map(|server| client(server.port())).collect();
+    let nodes = Nodes { pids, clients };
     let (mut told, mut acknowledged) = (Vec::new(), Vec::new());
     for time in 0..times {
         let (topic, id, leader) = nodes.topic_led_by_another(time).await;

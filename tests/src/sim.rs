@@ -247,11 +247,15 @@ impl Cluster {
 
     /// Starts the broker's program on a machine that is up.
     pub fn run_broker(&self, id: i32) {
-        let (found_by, named): (_, fn(&(i32, String)) -> String) = match self.changes_voters {
-            true => ("controller.quorum.bootstrap.servers", |(_, address)| address.clone()),
-            false => ("controller.quorum.voters", |(id, address)| format!("{id}@{address}")),
+        let named = |(id, address): (i32, String)| match self.changes_voters {
+            true => address,
+            false => format!("{id}@{address}"),
         };
-        let controllers: Vec<String> = self.voters().iter().map(named).collect();
+        let controllers: Vec<String> = self.voters().into_iter().map(named).collect();
+        let found_by = match self.changes_voters {
+            true => "controller.quorum.bootstrap.servers",
+            false => "controller.quorum.voters",
+        };
         let own = [
             ("node.id", id.to_string()),
             ("listeners", format!("PLAINTEXT://b{id}:9092")),

@@ -7,7 +7,6 @@
 //! ```
 //! **Invariant:** a broker asks to be unfenced only when it has read its own registration and its partitions are open.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -150,7 +149,8 @@ async fn ask(
 ) -> (i32, Result<BrokerHeartbeatResponse, CallError>) {
     let id = link.active();
     let lines = link.lines(id);
-    let mut call = pin!(lines.heartbeat.call(request));
+    // Boxed, as the others' below: together they would make large futures of all who await this.
+    let mut call = Box::pin(lines.heartbeat.call(request));
     // Cancellation is safe: a beat more or less is no harm.
     if let Ok(answered) = link.host.clock().timeout(patience, &mut call).await {
         return (id, answered);
@@ -158,7 +158,7 @@ async fn ask(
     tokio::select! {
         biased;
         answered = call => (id, answered),
-        (other, answer) = ask_others(link, id, request, patience) => (other, Ok(answer)),
+        (other, answer) = Box::pin(ask_others(link, id, request, patience)) => (other, Ok(answer)),
     }
 }
 
