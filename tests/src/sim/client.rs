@@ -253,7 +253,7 @@ impl Client {
         let mut all = Log::new();
         let mut offset = 0;
         loop {
-            let (records, next, high_watermark) = self.read_from(name, partition, offset).await?;
+            let (records, next, (_, high_watermark)) = self.read_from(name, partition, offset).await?;
             all.extend(records);
             offset = next;
             if offset >= high_watermark {
@@ -270,7 +270,10 @@ impl Client {
         let mut position = 0;
         loop {
             match self.read_from(name, partition, position).await {
-                Some((records, next, _)) => {
+                Some((records, next, (epoch, high_watermark))) => {
+                    // Of one reader, who waits for each answer: where two share a connection, an answer that waited comes
+                    // before a later one that did not, and tells what is newer (seed 556).
+                    self.is_told(partition, epoch, high_watermark);
                     position = next;
                     let polled = |(offset, value)| Event::Polled {
                         consumer: consumer.clone(),
@@ -286,8 +289,8 @@ impl Client {
         }
     }
 
-    /// Records from an offset on, the offset after them, and the high watermark. None if the leader did not answer.
-    async fn read_from(&self, name: &str, partition: i32, offset: i64) -> Option<(Log, i64, i64)> {
+    /// Records from an offset on, the offset after them, leader epoch and high watermark. None if the leader did not answer.
+    async fn read_from(&self, name: &str, partition: i32, offset: i64) -> Option<(Log, i64, (i32, i64))> {
         let topic = self.topic(name).await?;
         let known = topic.partitions.iter().find(|p| p.partition_index == partition)?;
         let (leader, epoch) = (known.leader_id, known.leader_epoch);
@@ -316,7 +319,6 @@ impl Client {
         if data.error_code != 0 {
             return None;
         }
-        self.is_told(partition, epoch, data.high_watermark);
         let (mut records, mut next) = (Log::new(), offset);
         for batch in batches(data.records.as_ref().and_then(Records::to_bytes).unwrap_or_default()) {
             let batch = batch.ok()?;
@@ -329,7 +331,7 @@ impl Client {
             }
             next = batch.header.next_offset().0;
         }
-        Some((records, next, data.high_watermark))
+        Some((records, next, (epoch, data.high_watermark)))
     }
 
     /// What one reader is told after another, within a leader epoch, never goes back. Answers that overlap may.
