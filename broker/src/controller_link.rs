@@ -213,9 +213,13 @@ impl ControllerLink {
         self.proven.send_replace(Some(id));
     }
 
-    /// What a call to a controller gives; None as soon as another one proves to be active. A machine that hangs does not end its
-    /// connections.
-    async fn unless_replaced<T>(&self, id: i32, call: impl Future<Output = T>) -> Option<T> {
+    /// What a call to a controller gives, or that it was closed as soon as another controller proves to be active. A machine that
+    /// hangs does not end its connections.
+    async fn unless_replaced<T, E: From<CallError>>(
+        &self,
+        id: i32,
+        call: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
         let mut proven = self.proven.subscribe();
         let another_is_proven = async {
             // The sender lives as long as this.
@@ -224,8 +228,8 @@ impl ControllerLink {
         // Cancellation is safe: waiting takes nothing, and a call that is given up counts for one without an answer.
         tokio::select! {
             biased;
-            ended = call => Some(ended),
-            () = another_is_proven => None,
+            ended = call => ended,
+            () = another_is_proven => Err(replaced(id).into()),
         }
     }
 
@@ -278,12 +282,12 @@ impl ControllerLink {
             let id = self.active();
             let lines = self.lines(id);
             match self.unless_replaced(id, lines.own.call(request)).await {
-                Some(Ok(answer)) if answer.error_code == ErrorCode::NotController.code() => {
+                Ok(answer) if answer.error_code == ErrorCode::NotController.code() => {
                     self.is_not_active(id, None);
                 }
-                Some(Ok(answer)) => return Ok(answer),
-                Some(Err(error)) if !error.is_retriable() => return Err(LinkError::Call(error)),
-                Some(Err(_)) | None => {}
+                Ok(answer) => return Ok(answer),
+                Err(error) if !error.is_retriable() => return Err(LinkError::Call(error)),
+                Err(_) => {}
             }
             self.pause_before(deadline, bounds::CONTROLLER_RETRY_WAIT).await?;
         }
@@ -296,8 +300,7 @@ impl ControllerLink {
     ) -> Result<AlterPartitionResponse, CallError> {
         let id = self.active();
         let lines = self.lines(id);
-        let called = self.unless_replaced(id, lines.isr.call(request)).await;
-        let answer = called.unwrap_or_else(|| Err(replaced(&lines.isr)))?;
+        let answer = self.unless_replaced(id, lines.isr.call(request)).await?;
         if answer.error_code == ErrorCode::NotController.code() {
             self.is_not_active(id, None);
         }
@@ -311,8 +314,7 @@ impl ControllerLink {
     ) -> Result<AssignReplicasToDirsResponse, CallError> {
         let id = self.active();
         let lines = self.lines(id);
-        let called = self.unless_replaced(id, lines.own.call(request)).await;
-        let answer = called.unwrap_or_else(|| Err(replaced(&lines.own)))?;
+        let answer = self.unless_replaced(id, lines.own.call(request)).await?;
         if answer.error_code == ErrorCode::NotController.code() {
             self.is_not_active(id, None);
         }
@@ -346,12 +348,12 @@ impl ControllerLink {
     ) -> Result<Option<Bytes>, ForwardError> {
         let id = self.active();
         let lines = self.lines(id);
-        let Some(Ok(session)) = self.unless_replaced(id, lines.forward.session()).await else {
+        let Ok(session) = self.unless_replaced(id, lines.forward.session()).await else {
             return Ok(None);
         };
         let limit = deadline - self.host.clock().now();
         let called = self.unless_replaced(id, session.call_within(limit, envelope)).await;
-        let answer = called.unwrap_or_else(|| Err(replaced(&lines.forward))).map_err(|error| {
+        let answer = called.map_err(|error| {
             tracing::debug!(%error, "a forwarded request has no answer");
             ForwardError::TimedOut
         })?;
@@ -378,8 +380,8 @@ impl ControllerLink {
 }
 
 /// Of a call to a controller that another one has taken the place of.
-fn replaced(node: &Node) -> CallError {
-    CallError::Closed { peer: node.name().into(), reason: "another controller is active".into() }
+fn replaced(id: i32) -> CallError {
+    CallError::Closed { peer: format!("controller {id}").into(), reason: "another one is active".into() }
 }
 
 /// Why a forwarded request has no answer of its own.

@@ -123,9 +123,7 @@ async fn publish(
 }
 
 async fn step(link: &ControllerLink, id: i32, position: &mut Position) -> Result<(), Error> {
-    let reading = read(link, id, position);
-    let read = link.unless_replaced(id, reading).await;
-    match read.unwrap_or(Err(MetadataLogError::NotActive { hint: None, address: None }))? {
+    match link.unless_replaced(id, read(link, id, position)).await? {
         Read::Snapshot { bytes, end_offset, epoch } => {
             let image = read_snapshot(link, bytes, end_offset)?;
             position.changes = everything(&position.image, &image);
