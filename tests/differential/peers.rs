@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use tests::kafka::Kafka;
-use tests::process::{CLUSTER_ID, Node, Server};
+use tests::process::{CLUSTER_ID, Node, Server, servers};
 
 use crate::play::{Ports, Side};
 
@@ -43,9 +43,7 @@ pub fn kafka(nodes: u32) -> Side {
 }
 
 fn side(name: &'static str, nodes: Vec<impl Server + 'static>) -> Side {
-    let nodes: Vec<Box<dyn Server>> =
-        nodes.into_iter().map(|node| Box::new(node) as Box<dyn Server>).collect();
     let ports = nodes.iter().map(|node| Ports { broker: node.port(), controller: node.controller_port() });
     let (ports, data) = (ports.collect(), nodes[0].data());
-    Side { name, ports, data, nodes: Arc::new(Mutex::new(nodes)), lie: None }
+    Side { name, ports, data, nodes: Arc::new(Mutex::new(servers(nodes))), lie: None }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tests::process::weir_binary;
+use tests::process::{signal, weir_binary};
 
 use super::disk::Disk;
 
@@ -84,13 +84,8 @@ impl Server {
         format!("{} {}", if self.role == Role::Broker { "broker" } else { "controller" }, self.id)
     }
 
-    fn pid(&self) -> String {
-        self.child.as_ref().expect("it was started").id().to_string()
-    }
-
-    fn signal(&self, signal: &str) {
-        let sent = Command::new("kill").args([signal, &self.pid()]).status();
-        assert!(sent.is_ok_and(|status| status.success()), "{} was there", self.name());
+    fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it was started").id()
     }
 
     /// kill -9.
@@ -104,7 +99,7 @@ impl Server {
 
     pub(crate) fn pause(&mut self) {
         if self.is_running() {
-            self.signal("-STOP");
+            signal(self.pid(), "-STOP");
             self.is_paused = true;
         }
     }
@@ -117,7 +112,7 @@ impl Server {
     /// Whatever was done to it is undone; it runs afterwards.
     pub(crate) fn heal(&mut self) {
         if std::mem::take(&mut self.is_paused) {
-            self.signal("-CONT");
+            signal(self.pid(), "-CONT");
         }
         if self.is_dark || self.clock_off_s != 0 {
             self.kill();
@@ -143,7 +138,7 @@ impl Server {
 
     /// SIGTERM, and waits until it has ended in order.
     pub(crate) fn stop(&mut self) {
-        self.signal("-TERM");
+        signal(self.pid(), "-TERM");
         let mut child = self.child.take().expect("it runs");
         let deadline = Instant::now() + STOPPED_WITHIN;
         let status = loop {

@@ -12,11 +12,8 @@ use metadata::{Delta, Image, Record, features};
 use protocol::batch::batches;
 use protocol::bounds::DECOMPRESSED_BATCH_BYTES_MAX;
 use protocol::messages::broker_registration_request::{Feature, Listener};
-use protocol::messages::create_topics_request::CreatableTopic;
 use protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
-use protocol::messages::{
-    BrokerHeartbeatRequest, BrokerRegistrationRequest, CreateTopicsRequest, IncrementalAlterConfigsRequest,
-};
+use protocol::messages::{BrokerHeartbeatRequest, BrokerRegistrationRequest, IncrementalAlterConfigsRequest};
 use protocol::{ErrorCode, Request, Str, Uuid};
 use tests::process::{CLUSTER_ID, Node as Process, Server as _};
 use tokio::sync::Notify;
@@ -30,8 +27,6 @@ const WITHIN: Duration = Duration::from_secs(120);
 const BEAT_EVERY: Duration = Duration::from_secs(2);
 const SESSION: Duration = Duration::from_secs(9);
 const FETCH_WAIT: Duration = Duration::from_millis(500);
-/// Topics of one request.
-const TOPICS_AT_ONCE: usize = 10;
 
 /// The controllers, as one client sees them.
 struct Quorum {
@@ -418,16 +413,7 @@ impl Run {
 }
 
 async fn create(quorum: &Quorum, name: &str, size: Size) {
-    let numbers: Vec<usize> = (0..size.topics).collect();
-    for some in numbers.chunks(TOPICS_AT_ONCE) {
-        let topic = |number: &usize| CreatableTopic {
-            name: Str::from(format!("{name}-{number}").as_str()),
-            num_partitions: size.partitions_each,
-            replication_factor: 3,
-            ..Default::default()
-        };
-        let topics = some.iter().map(topic).collect();
-        let request = CreateTopicsRequest { topics, timeout_ms: 60_000, ..Default::default() };
+    for request in size.requests(name) {
         let answer = quorum.call(&request, |answer| answer.topics[0].error_code).await;
         for topic in answer.topics {
             // One that was in doubt when the controller died is there already.

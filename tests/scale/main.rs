@@ -13,8 +13,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use host::Host;
+use protocol::Str;
+use protocol::messages::CreateTopicsRequest;
+use protocol::messages::create_topics_request::CreatableTopic;
 use tests::kafka::Kafka;
-use tests::process::{CLUSTER_ID, Node, Server, runtimes};
+use tests::process::{CLUSTER_ID, Node, runtimes, servers};
+
+/// Topics of one request.
+const TOPICS_AT_ONCE: usize = 10;
 
 /// Partitions, as topics of so many.
 #[derive(Clone, Copy)]
@@ -26,6 +32,23 @@ pub struct Size {
 impl Size {
     pub fn partitions(self) -> usize {
         self.topics * self.partitions_each as usize
+    }
+
+    /// Requests that create them, a few topics each, named `name-0`, `name-1`, ...
+    pub fn requests(self, name: &str) -> Vec<CreateTopicsRequest> {
+        let topic = |number: usize| CreatableTopic {
+            name: Str::from(format!("{name}-{number}")),
+            num_partitions: self.partitions_each,
+            replication_factor: 3,
+            ..Default::default()
+        };
+        let topics: Vec<CreatableTopic> = (0..self.topics).map(topic).collect();
+        let request = |some: &[CreatableTopic]| CreateTopicsRequest {
+            topics: some.to_vec(),
+            timeout_ms: 120_000,
+            ..Default::default()
+        };
+        topics.chunks(TOPICS_AT_ONCE).map(request).collect()
     }
 }
 
@@ -66,10 +89,6 @@ fn tell(line: &str) {
     std::io::stderr().write_all(format!("{line}\n").as_bytes()).ok();
 }
 
-fn boxed(nodes: Vec<impl Server + 'static>) -> Vec<Box<dyn Server>> {
-    nodes.into_iter().map(|node| Box::new(node) as Box<dyn Server>).collect()
-}
-
 #[test]
 fn three_nodes_with_many_partitions() {
     let _alone = alone();
@@ -79,10 +98,10 @@ fn three_nodes_with_many_partitions() {
     };
     let settings = ["offsets.topic.replication.factor=3", "auto.leader.rebalance.enable=false"];
     tell(&format!("{} partitions of three replicas on three nodes\n{}", size.partitions(), nodes::HEAD));
-    let weir = boxed(Node::cluster(3, &[&settings[..], &[CLUSTER_ID]].concat()));
+    let weir = servers(Node::cluster(3, &[&settings[..], &[CLUSTER_ID]].concat()));
     block_on(move |host| async move { nodes::measure(&host, "Weir", weir, size).await });
     if is_beside_kafka() {
-        let kafka = boxed(Kafka::cluster(3, &settings));
+        let kafka = servers(Kafka::cluster(3, &settings));
         block_on(move |host| async move { nodes::measure(&host, "Kafka", kafka, size).await });
     }
 }
@@ -93,10 +112,10 @@ fn a_leader_that_hangs() {
     let times = if is_full() { 5 } else { 1 };
     let settings = ["broker.session.timeout.ms=1000", "broker.heartbeat.interval.ms=333"];
     tell(&format!("broker.session.timeout.ms=1000; a leader is stopped by SIGSTOP\n{}", paused::HEAD));
-    let weir = boxed(Node::cluster(3, &[&settings[..], &[CLUSTER_ID]].concat()));
+    let weir = servers(Node::cluster(3, &[&settings[..], &[CLUSTER_ID]].concat()));
     block_on(move |host| async move { paused::measure(&host, "Weir", weir, times).await });
     if is_beside_kafka() {
-        let kafka = boxed(Kafka::cluster(3, &settings));
+        let kafka = servers(Kafka::cluster(3, &settings));
         block_on(move |host| async move { paused::measure(&host, "Kafka", kafka, times).await });
     }
 }

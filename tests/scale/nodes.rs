@@ -4,14 +4,12 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use host::Host;
-use protocol::ids::METADATA_TOPIC;
-use protocol::messages::create_topics_request::CreatableTopic;
-use protocol::messages::describe_quorum_request::{PartitionData, TopicData};
+use protocol::ErrorCode;
 use protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use protocol::messages::metadata_response::MetadataResponseTopic;
-use protocol::messages::{CreateTopicsRequest, DescribeQuorumRequest, ListOffsetsRequest, MetadataRequest};
-use protocol::{ErrorCode, Str};
+use protocol::messages::{ListOffsetsRequest, MetadataRequest};
 use tests::process::Server;
+use tests::sim::voters::describe_request;
 use wire::client::{Node, NodeOptions, Target};
 
 use crate::{Size, seconds, tell};
@@ -21,8 +19,6 @@ const WITHIN: Duration = Duration::from_secs(600);
 const POLL_EVERY: Duration = Duration::from_millis(10);
 /// What is written and freed after the creation is not counted as memory of its result.
 const REST: Duration = Duration::from_secs(5);
-/// Topics of one request.
-const TOPICS_AT_ONCE: usize = 10;
 
 pub const HEAD: &str = "| | created and in sync, s | memory of all, MiB | one of three is killed: told, led again, s | back in sync, s |\n\
                         |---|---|---|---|---|";
@@ -73,16 +69,7 @@ fn of_partitions(topics: &[MetadataResponseTopic], is_so: impl Fn(i32, usize) ->
 
 impl Clients {
     async fn create(&self, node: i32, size: Size) {
-        let names: Vec<usize> = (0..size.topics).collect();
-        for some in names.chunks(TOPICS_AT_ONCE) {
-            let topic = |number: &usize| CreatableTopic {
-                name: Str::from(format!("many-{number}").as_str()),
-                num_partitions: size.partitions_each,
-                replication_factor: 3,
-                ..Default::default()
-            };
-            let topics = some.iter().map(topic).collect();
-            let request = CreateTopicsRequest { topics, timeout_ms: 120_000, ..Default::default() };
+        for request in size.requests("many") {
             let answer = self.0[&node].call(&request).await.expect("topics are created");
             for topic in answer.topics {
                 assert_eq!(ErrorCode::from_code(topic.error_code), ErrorCode::None, "{}", topic.name);
@@ -167,10 +154,7 @@ impl Clients {
 
 /// Whom a node takes for the active controller.
 pub async fn active_controller(node: &Node) -> Option<i32> {
-    let partitions = vec![PartitionData { partition_index: 0, ..Default::default() }];
-    let topic = TopicData { topic_name: Str::from_static(METADATA_TOPIC), partitions, ..Default::default() };
-    let request = DescribeQuorumRequest { topics: vec![topic], ..Default::default() };
-    let answer = node.call(&request).await.ok()?;
+    let answer = node.call(&describe_request()).await.ok()?;
     let partition = answer.topics.first()?.partitions.first()?;
     Some(partition.leader_id).filter(|leader| *leader > 0 && partition.error_code == 0)
 }

@@ -2,7 +2,6 @@
 //! leader, and until that one acknowledges a record to somebody who asks it at once. What clients with a request at the hanging
 //! one see besides is how long they wait for it.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use host::Host;
@@ -12,7 +11,7 @@ use protocol::messages::metadata_request::MetadataRequestTopic;
 use protocol::messages::metadata_response::MetadataResponsePartition;
 use protocol::messages::{CreateTopicsRequest, MetadataRequest};
 use protocol::{ErrorCode, Records, Str, Uuid};
-use tests::process::Server;
+use tests::process::{Server, signal};
 use tests::sim::client::{produce_request, produced};
 use wire::client::{Node, NodeOptions, Target};
 
@@ -135,9 +134,4 @@ async fn write(leader: &Node, topic: &str, id: Uuid) -> bool {
     let request = produce_request((topic, id), 0, Records::from(batch.finish().to_bytes()));
     let answer = leader.call(&request).await;
     answer.is_ok_and(|answer| matches!(produced(&answer), Some((ErrorCode::None, _))))
-}
-
-fn signal(pid: u32, signal: &str) {
-    let status = Command::new("kill").args([signal, &pid.to_string()]).status().expect("kill runs");
-    assert!(status.success(), "the process is there");
 }

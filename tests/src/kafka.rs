@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::process::{Server, free_port, root};
+use crate::process::{Server, free_port, root, signal};
 
 /// A JVM that starts beside a busy compiler.
 const READY_WITHIN: Duration = Duration::from_secs(120);
@@ -122,8 +122,7 @@ impl Server for Kafka {
     }
 
     fn stop(&mut self) {
-        let status = Command::new("kill").arg(self.pid().to_string()).status().expect("kill runs");
-        assert!(status.success(), "the process was there");
+        signal(self.pid(), "-TERM");
         let mut child = self.child.take().expect("it runs");
         let deadline = Instant::now() + READY_WITHIN;
         while child.try_wait().expect("its state can be asked").is_none() {

@@ -72,6 +72,20 @@ pub fn http(port: u16, path: &str) -> Option<(u16, String)> {
     Some((status, answer.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned()))
 }
 
+/// Sends a process a signal: `-STOP`, `-CONT`, `-TERM`.
+///
+/// # Panics
+/// When there is no such process.
+pub fn signal(pid: u32, signal: &str) {
+    let status = Command::new("kill").args([signal, &pid.to_string()]).status().expect("kill runs");
+    assert!(status.success(), "process {pid} was there");
+}
+
+/// Nodes of either system.
+pub fn servers(nodes: Vec<impl Server + 'static>) -> Vec<Box<dyn Server>> {
+    nodes.into_iter().map(|node| Box::new(node) as Box<dyn Server>).collect()
+}
+
 /// A node of either system, as a test runs it.
 pub trait Server: Send {
     fn port(&self) -> u16;
@@ -290,8 +304,7 @@ impl Node {
     /// SIGTERM; returns the exit code.
     pub fn stop(&mut self) -> Option<i32> {
         let mut child = self.child.take().expect("it runs");
-        let status = Command::new("kill").arg(child.id().to_string()).status().expect("kill runs");
-        assert!(status.success(), "the process was there");
+        signal(child.id(), "-TERM");
         let deadline = Instant::now() + READY_WITHIN;
         loop {
             if let Some(status) = child.try_wait().expect("its state can be asked") {

@@ -40,10 +40,7 @@ pub async fn change_for_ever(client: Client, controllers: Vec<i32>) {
 
 /// Voters and observers as a broker tells them; None if it does not.
 async fn describe(client: &Client) -> Option<(Vec<Id>, Vec<Id>)> {
-    let partitions = vec![PartitionData::default()];
-    let topic = TopicData { topic_name: Str::from_static(METADATA_TOPIC), partitions, ..Default::default() };
-    let request = DescribeQuorumRequest { topics: vec![topic], ..Default::default() };
-    let answer = client.any().call(&request).await.ok()?;
+    let answer = client.any().call(&describe_request()).await.ok()?;
     let quorum = answer.topics.first()?.partitions.first().filter(|quorum| quorum.error_code == 0)?;
     let ids = |states: &[ReplicaState]| -> Vec<Id> {
         states.iter().map(|state| (state.replica_id, state.replica_directory_id)).collect()
@@ -52,6 +49,13 @@ async fn describe(client: &Client) -> Option<(Vec<Id>, Vec<Id>)> {
     voters.sort_unstable();
     client.promises().voters.insert(voters.clone());
     Some((voters, observers))
+}
+
+/// Asks for the only quorum that there is.
+pub fn describe_request() -> DescribeQuorumRequest {
+    let partitions = vec![PartitionData::default()];
+    let topic = TopicData { topic_name: Str::from_static(METADATA_TOPIC), partitions, ..Default::default() };
+    DescribeQuorumRequest { topics: vec![topic], ..Default::default() }
 }
 
 async fn add(client: &Client, (node, directory): Id) {
