@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use tests::kafka::Tools;
-use tests::process::{Node, runtimes};
+use tests::process::{Node, runtimes, signal};
 
 const WITHIN: Duration = Duration::from_secs(60);
 
@@ -83,8 +83,7 @@ impl Consumer {
 
     /// SIGTERM: it commits, leaves and ends.
     fn stop(mut self) {
-        let asked = Command::new("kill").arg(self.child.id().to_string()).status().expect("kill runs");
-        assert!(asked.success(), "it still ran");
+        signal(self.child.id(), "-TERM");
         self.child.wait().expect("it ends");
         assert!(self.lines.recv().is_err(), "it read more than was there");
     }
